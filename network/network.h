@@ -72,6 +72,8 @@ struct TensorSpec {
 
 // Builder arguments as text, e.g. {"classes", "10"}; the canonical form is "classes=10 width=4".
 using Arguments = std::map<std::string, std::string>;
+std::string ArgumentsText(const Arguments& arguments);
+Arguments ParseArguments(const std::string& text);  // the inverse; throws InputError
 
 struct Network {
   std::string name;      // "recu/resnet20"

@@ -1,0 +1,114 @@
+#include "network/network.h"
+
+#include <optional>
+#include <sstream>
+
+#include "images/error.h"
+#include "network/builder.h"
+
+namespace lbrt {
+namespace {
+
+const NetworkEntry* const kNetworks[] = {
+    &kMcDonnellWideResNet,
+    &kRecuResNet20,
+};
+
+bool IsCapital(char c) { return c >= 'A' && c <= 'Z'; }
+
+// The decimal numbers that stand in `name` where `pattern` has capital letters; nothing when the
+// two differ elsewhere.
+std::optional<std::vector<std::string>> MatchName(const std::string& pattern,
+                                                  const std::string& name) {
+  std::vector<std::string> numbers;
+  size_t at = 0;
+  for (const char c : pattern) {
+    if (!IsCapital(c)) {
+      if (at == name.size() || name[at++] != c) return std::nullopt;
+      continue;
+    }
+    const size_t end = std::min(name.find_first_not_of("0123456789.", at), name.size());
+    if (end == at) return std::nullopt;
+    numbers.push_back(name.substr(at, end - at));
+    at = end;
+  }
+  if (at != name.size()) return std::nullopt;
+  return numbers;
+}
+
+struct Match {
+  const NetworkEntry* entry;
+  std::vector<std::string> numbers;
+};
+
+Match Find(const std::string& name) {
+  for (const NetworkEntry* entry : kNetworks)
+    if (auto numbers = MatchName(entry->pattern, name)) return {entry, *std::move(numbers)};
+  std::string known;
+  for (const std::string& pattern : NetworkNames()) known += (known.empty() ? "" : ", ") + pattern;
+  throw InputError("unknown network \"" + name + "\", expected one of: " + known);
+}
+
+}  // namespace
+
+NetworkCounts Count(const Network& network) {
+  NetworkCounts counts;
+  std::map<std::string, int64_t> elements;
+  for (const TensorSpec& spec : network.tensors) {
+    const int64_t numel = HostTensor{spec.type, spec.shape, {}}.numel();
+    elements[spec.name] = numel;
+    if (!spec.buffer) counts.parameters += numel;
+  }
+  for (const Node& node : network.nodes) {
+    if (node.kind != NodeKind::kConv && node.kind != NodeKind::kLinear) continue;
+    const int64_t weights = elements.at(node.weight);
+    const int64_t positions =
+        node.kind == NodeKind::kConv ? int64_t{node.height} * node.width : int64_t{1};
+    if (node.weights == WeightQuantizer::kFloat) {
+      counts.float_weights += weights;
+      counts.float_macs += weights * positions;
+    } else {
+      ++counts.quantized_layers;
+      counts.quantized_weights += weights;
+      counts.quantized_macs += weights * positions;
+    }
+  }
+  return counts;
+}
+
+Network BuildNetwork(const std::string& name, const Arguments& arguments) {
+  const Match match = Find(name);
+  return match.entry->build(name, match.numbers, arguments);
+}
+
+std::vector<std::string> NetworkNames() {
+  std::vector<std::string> names;
+  for (const NetworkEntry* entry : kNetworks) names.push_back(entry->pattern);
+  return names;
+}
+
+NetworkDefaults DefaultsOf(const Network& network) {
+  return Find(network.name).entry->defaults(network);
+}
+
+std::string ArgumentsText(const Arguments& arguments) {
+  std::string text;
+  for (const auto& [name, value] : arguments)
+    text += (text.empty() ? "" : " ") + name + "=" + value;
+  return text;
+}
+
+Arguments ParseArguments(const std::string& text) {
+  Arguments arguments;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    const size_t equals = word.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == word.size())
+      throw InputError("network argument \"" + word + "\": expected name=value");
+    if (!arguments.emplace(word.substr(0, equals), word.substr(equals + 1)).second)
+      throw InputError("network argument " + word.substr(0, equals) + " is given twice");
+  }
+  return arguments;
+}
+
+}  // namespace lbrt
