@@ -1,0 +1,218 @@
+// The table of kernels: one column (a `Kernels`) per instruction set, one row (a member) per
+// operation. A kernel is an inner loop over packed words or plain numbers; it knows rows, columns
+// and words, not tensors or models. What each row means on plain values: kernels/reference.h.
+//
+// A layer is one tile row, which writes exact sums to a scratch that stays in the L1 cache, and
+// one epilogue row, which makes activations of them. So a new precision is a new tile row.
+//
+// Two orders of the scratch and of what follows from it:
+//   rows    [pixel][channel]; tensors are NHWC. Weights in panels of `panel` output channels.
+//   lanes   [channel][pixel]; tensors are planar, NCHW. A vector holds pixels of one channel: for
+//           networks whose 16, 32 or 64 channels are one machine word a pixel.
+//
+// Bits tensors (+-1 values, bit 1 = +1) are the same for both: each pixel is a group of
+// PixelBytes(channels) bytes with channel c at bit c % 8 of byte c / 8, padding bits zero.
+//
+// No kernel reads or writes a byte outside of what its row names, needs memory aligned beyond its
+// element type (except `packed` weights: 64), allocates, or fails.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernels/shapes.h"
+
+namespace lbrt {
+
+using Word = uint32_t;  // of bits: weight rows are padded to it in the file
+
+inline constexpr size_t kPackedAlignment = 64;
+
+// Bytes of one pixel of a bits tensor: a 16-bit word up to 16 channels, else whole Words.
+constexpr size_t PixelBytes(size_t channels) {
+  return channels <= 16 ? 2 : (channels + 31) / 32 * 4;
+}
+
+constexpr size_t RoundUp(size_t n, size_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+// ------------------------------------------------------------------------------------- weights
+
+// Weights as the file stores them: one row per output channel, element k = (ky * kernel_w + kx) *
+// channels + c at position k. What an element is depends on the tile row:
+//   signs          1 plane of bits, element k at bit k % 8 of byte k / 8, 1 = +1
+//   floats         1 plane of f32
+//   fixed point    1 to 3 planes of int8, the limbs: w = sum of limb[i] * 256^i
+struct WeightRows {
+  const void* plane[3];  // least significant limb first
+  size_t planes;
+  size_t row_bytes;  // from one output channel to the next, in each plane
+  size_t outputs;
+  size_t runs, run;  // kernel rows, and elements in each (kernel_w * channels)
+
+  constexpr size_t elements() const { return runs * run; }
+};
+
+// What a tile row is given: the file's rows, and what the column's Packing made of them (null in
+// the scalar column, which reads the file's rows).
+struct Weights {
+  WeightRows rows;
+  const void* packed;
+};
+
+// How a column wants the weights of one tile row. bytes() is 0 where it reads the file's rows.
+struct Packing {
+  size_t (*bytes)(const WeightRows& rows);
+  void (*pack)(const WeightRows& rows, void* packed);  // packed: kPackedAlignment
+};
+
+// --------------------------------------------------------------------------------------- tiles
+
+// The inputs of `rows` output pixels, counted in elements T. The window of pixel r starts at
+// first + r * step and is `runs` runs (kernel rows) of `run` contiguous elements, run_stride
+// apart. Pixels of one output row have step = stride_w * (elements of a pixel).
+template <typename T>
+struct Windows {
+  const T* first;
+  size_t rows, step;
+  size_t runs, run, run_stride;
+};
+
+// Which part of the weight rows the windows of a float tile meet, so that only valid taps are
+// visited at borders: run y of the window meets elements begin + y * run_stride and following.
+// Away from borders {0, weights.run}.
+struct WeightSpan {
+  size_t begin, run_stride;
+};
+
+// +-1 pixels of 2, 4 or 8 bytes (C <= 16, C == 32, C == 64) as vector lanes, for `rows` output
+// rows of `width` pixels and all output channels.
+struct PixelLanes {
+  const uint8_t* first;  // the pixel under tap (0, 0) of the first output pixel; inside the ring
+  size_t row_bytes;      // from one input row to the next
+  size_t pixel_bytes;
+  size_t kernel_h, kernel_w, stride_h, stride_w;
+  size_t rows, width;
+};
+
+// ----------------------------------------------------------------------------------- epilogues
+
+enum class Activation : uint8_t { kNone, kRelu, kHardtanh };
+
+// z = a ? Affine(float(acc), a[c], b[c]) : acc          (kernels/numerics.h; one rounding each)
+// z = residual ? z + residual : z
+// z = activation(z)
+// out = z where wanted; bits = SignBit(z) where wanted
+//
+// Exactly one of `sums` (exact integers) and `values` is the input; the other is null.
+struct Epilogue {
+  const int32_t* sums;
+  const float* values;
+  size_t channels;
+  const float* a;  // [channels], or null: no affine
+  const float* b;  // [channels]
+  Activation activation;
+};
+
+// Rows order: `pixels` pixels of one image row; strides count elements of the type pointed at.
+struct EpilogueRows : Epilogue {
+  size_t pixels;
+  size_t in_stride;            // of `sums` or `values`; at least `channels`
+  const float* const* b_rows;  // [pixels] -> [channels]: takes the place of b where not null
+  const float* residual;       // or null; may be `out`
+  size_t residual_stride;
+  float* out;  // or null; may be `values`
+  size_t out_stride;
+  uint8_t* bits;  // or null; all PixelBytes(channels) bytes of each pixel are written
+  size_t bits_stride;
+};
+
+// Lanes order: `rows` image rows of `width` pixels. A channel's pixels are contiguous in input,
+// residual and out; planes count elements from one channel to the next.
+struct EpilogueLanes : Epilogue {
+  size_t rows, width;
+  size_t in_plane;             // of `sums` or `values`
+  const float* const* b_rows;  // [rows] -> [channels][width]: takes the place of b where not null
+  const float* residual;       // or null; may be `out`
+  size_t residual_plane;
+  float* out;  // or null; may be `values`
+  size_t out_plane;
+  uint8_t* bits;  // or null; channels <= 64; PixelBytes(channels) bytes a pixel
+  size_t bits_row_bytes;
+};
+
+// out[y][x][before + c] = scale * (ordered sum over ky, kx ascending, from +0, of the valid taps),
+// and +0 in the `before` channels in front and the `after` channels behind. One image.
+struct AveragePool {
+  const float* in;  // dense, of the row's order
+  size_t height, width, channels;
+  Window window;
+  float scale;  // fl32(1 / n)
+  size_t before, after;
+  float* out;  // dense: [oh][ow][before + channels + after], or planar
+};
+
+// ------------------------------------------------------------------------------------ the table
+
+struct Kernels {
+  const char* isa;
+  // Tile rows in rows order write RoundUp(outputs, panel) columns of each scratch row, and read as
+  // many of `base`; those from `outputs` on are without meaning.
+  size_t panel;
+  // Calls with a multiple of this many pixels run at full speed; any number is right.
+  size_t tile_rows;
+
+  Packing pack_xor_popcount_tile, pack_xor_popcount_lanes, pack_sign_sum_tile, pack_fma_tile,
+      pack_fixed_point_tile, pack_fixed_point_lanes;
+
+  // acc[r * acc_stride + o] = base[r][o] - 2 * popcount(window r ^ weight row o): for +-1 values
+  // the dot product, where base is the number of taps. Padding bits are zero in both, hence count
+  // nothing; zero pixels of a ring count as -1, which base corrects per border class:
+  // base = valid elements + 2 * popcount(weights over the padded taps).
+  void (*xor_popcount_tile)(const Windows<Word>& in, const Weights& weights,
+                            const int32_t* const* base, int32_t* acc, size_t acc_stride);
+
+  // The same over pixel lanes: acc[(o * rows + y) * width + x], base[y][o * width + x].
+  void (*xor_popcount_lanes)(const PixelLanes& in, const Weights& weights,
+                             const int32_t* const* base, int32_t* acc);
+
+  // acc[r * acc_stride + o]: acc = +0; for each k ascending: acc = fma(w, x, acc), w = +-1. A zero
+  // ring gives the same bits as visiting valid taps only (such a sum is never -0).
+  void (*sign_sum_tile)(const Windows<float>& in, const Weights& weights, WeightSpan span,
+                        float* acc, size_t acc_stride);
+
+  // The same for weights of any value; here only valid taps give the exact bits (-0 exists).
+  void (*fma_tile)(const Windows<float>& in, const Weights& weights, WeightSpan span, float* acc,
+                   size_t acc_stride);
+
+  // acc = float(I), I the exact sum of u8 inputs times fixed-point weights, rounded once, half to
+  // even. Padding is zeros in memory. Elements of a window: at most kMaxFixedPointElements.
+  // tile: acc[r * acc_stride + o];  lanes: acc[o * acc_stride + r].
+  void (*fixed_point_tile)(const Windows<uint8_t>& in, const Weights& weights, float* acc,
+                           size_t acc_stride);
+  void (*fixed_point_lanes)(const Windows<uint8_t>& in, const Weights& weights, float* acc,
+                            size_t acc_stride);
+
+  void (*epilogue_rows)(const EpilogueRows& e);
+  void (*epilogue_lanes)(const EpilogueLanes& e);
+
+  void (*average_pool_rows)(const AveragePool& pool);
+  void (*average_pool_lanes)(const AveragePool& pool);
+};
+
+// 255 * 128 * this fits int32: one accumulator per limb cannot overflow.
+inline constexpr size_t kMaxFixedPointElements = 65793;
+
+// The portable column; kernels/scalar.h shows its rows for builds that have no other.
+const Kernels* ScalarKernels();
+
+// Host builds (kernels/cpu.cc). The columns this CPU can run, slowest first; `scalar` is one.
+std::span<const Kernels* const> AvailableKernels();
+// By name: scalar sse4 avx2 avx512 avx512-popcnt neon sve. Null where this CPU lacks it.
+const Kernels* FindKernels(const char* isa);
+// The fastest, or the one the environment variable LBRT_ISA names (then null as above).
+const Kernels* BestKernels();
+
+}  // namespace lbrt
