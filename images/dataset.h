@@ -41,12 +41,13 @@ enum class Split { kTrain, kTest };
 //   file.bin         CIFAR: records of 3073 bytes, or of 3074 (CIFAR-100, the fine label) where only
 //                    3074 divides the size
 //   images, labels   an IDX pair, plain or gzip
-//   X.npy, y.npy     u8 [n h w c] or [n h w] images, or f32 [n ...]; y: integers [n]
+//   X.npy, y.npy     OpenArray's samples; y: integers [n]
 // Every size and label is checked; InputError says what does not fit.
 Dataset OpenDataset(const std::vector<std::string>& paths, Split split,
                     const std::vector<std::string>& labels = {});
 
-// X.npy without labels. A u8 array [h w 1] or [h w 3] is one image.
+// Samples without labels: u8 images [n h w c], c = 1 or 3, or [n h w] of grey ones (but [h w 1] and
+// [h w 3] are one image), or the network's own input as f32 [n ...].
 Dataset OpenArray(const std::string& path);
 
 }  // namespace lbrt

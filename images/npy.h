@@ -24,7 +24,7 @@ struct NpyArray {
 // Throws InputError: not a .npy file, another type, Fortran order, a size that does not match.
 NpyArray ReadNpy(const std::string& path);
 
-// Format version 1, the header as NumPy writes it; written atomically. values: [rows columns].
+// float32, format version 1, written atomically. values: [rows columns].
 void WriteNpy(const std::string& path, std::span<const float> values, size_t rows, size_t columns);
 
 }  // namespace lbrt
