@@ -75,8 +75,8 @@ Dataset OpenClassFolders(const std::string& path, const std::vector<std::string>
     // Folders of which only some are named as the model's labels may meet in one.
     if (taken[label] || (!model_labels.empty() && label >= model_labels.size()))
       throw InputError(folders[position].string(),
-                       "no class of the model has this name, and the folder's position, " +
-                           std::to_string(position) + ", is another's or too large");
+                       "label " + std::to_string(label) + " is another folder's or not the model's,"
+                       " expected folders named as the model's labels");
     taken[label] = true;
     const std::vector<fs::path> files = Entries(folders[position], HasImageExtension);
     if (files.empty())

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
 #include "images/error.h"
 #include "images/formats.h"
@@ -81,9 +83,10 @@ Image DecodePnm(Bytes bytes, const std::string& name) {
   CheckSize(width, height, name);
   const int64_t most = bits ? 1 : in.Number("largest value");
   if (most < 1 || most > kMaxValue) in.Refuse("largest value, expected 1 to 65535");
-  const auto scaled = [most](int64_t v) {
-    return static_cast<uint8_t>((std::min(v, most) * 255 + most / 2) / most);
-  };
+  std::vector<uint8_t> to_8_bits(static_cast<size_t>(most) + 1);
+  for (int64_t v = 0; v <= most; ++v)
+    to_8_bits[v] = static_cast<uint8_t>(std::nearbyint(static_cast<double>(v) * 255 / most));
+  const auto scaled = [&](int64_t v) { return to_8_bits[std::min(v, most)]; };
 
   const size_t samples = static_cast<size_t>(width * height * channels);
   const size_t stride = bits ? (static_cast<size_t>(width) + 7) / 8

@@ -18,8 +18,9 @@ struct Size {
 };
 
 // Pillow's antialiased bilinear Image.resize((size.width, size.height), BILINEAR): 22-bit integer
-// coefficients, horizontal pass, then vertical, 8 bits between. Only `region` of the result is
-// computed; its pixels are those of the whole.
+// coefficients, horizontal pass, then vertical, 8 bits between. (So Pillow 3.3 to 12.0; later ones
+// take images much taller than wide vertically first, which changes some values by one.) Only
+// `region` of the result is computed; its pixels are those of the whole.
 Image Resize(const Image& image, Size size, const Box& region);
 Image Resize(const Image& image, int width, int height);
 
