@@ -10,12 +10,12 @@
 #include <string>
 #include <vector>
 
+#include "kernels/kernels.h"  // Activation
 #include "kernels/shapes.h"
 
 namespace lbrt {
 
 enum class ValueType : uint8_t { kU8, kF32, kSign, kI32, kI64 };
-enum class Activation : uint8_t { kNone, kRelu, kHardtanh };
 
 enum class GraphOp : uint8_t {
   kInput,        // u8 image (integer stems) or f32 network input (float stem)
