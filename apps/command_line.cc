@@ -1,0 +1,37 @@
+#include "apps/command_line.h"
+
+#include <cstdio>
+#include <new>
+
+#include <CLI/CLI.hpp>
+
+namespace lbrt {
+namespace {
+
+int Fail(const CLI::App& app, const std::string& message, int status) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), InputError(message).what());
+  return status;
+}
+
+}  // namespace
+
+int RunCommand(CLI::App& app, int argc, char** argv, int (*command)(void* context), void* context) {
+  try {
+    app.parse(argc, argv);
+    const int status = command(context);
+    if (std::fflush(stdout) != 0) return Fail(app, "standard output: cannot be written", 1);
+    return status;
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    return Fail(app, std::string(error.what()) + " (see --help)", 2);
+  } catch (const UsageError& error) {
+    return Fail(app, error.what(), 2);
+  } catch (const InputError& error) {
+    return Fail(app, error.what(), 1);
+  } catch (const std::bad_alloc&) {
+    return Fail(app, "out of memory", 1);
+  }
+}
+
+}  // namespace lbrt

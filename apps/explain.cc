@@ -1,0 +1,87 @@
+#include "apps/explain.h"
+
+#include "apps/table.h"
+
+namespace lbrt {
+namespace {
+
+std::string Result(const lbrt_op& op) {
+  return std::to_string(op.shape[1]) + "x" + std::to_string(op.shape[2]) + "x" +
+         std::to_string(op.shape[3]);
+}
+
+}  // namespace
+
+void Profile::Observe(void* context, const lbrt_session*, size_t op) {
+  Profile& profile = *static_cast<Profile*>(context);
+  const auto now = std::chrono::steady_clock::now();
+  profile.us[op] += std::chrono::duration<double, std::micro>(now - profile.last).count();
+  profile.last = now;
+}
+
+std::span<const float> Run(ModelRunner& runner, Profile* profile) {
+  if (profile != nullptr) {
+    ++profile->runs;
+    profile->last = std::chrono::steady_clock::now();
+  }
+  return runner.Run();
+}
+
+std::string OpTable(const ModelRunner& runner, const Profile* profile) {
+  std::vector<std::string> headings = {"op",     "name", "kind", "result", "precision",
+                                       "kernel", "isa",  "MACs", "bytes"};
+  if (profile != nullptr)
+    headings.insert(headings.end(), {"us", "%", "GMAC/s"});
+  else
+    headings.push_back("why");
+  Table table(headings);
+  double total = 0;
+  if (profile != nullptr)
+    for (double us : profile->us) total += us;
+  for (uint32_t i = 0; i < runner.info().ops; ++i) {
+    lbrt_op op = {};
+    op.struct_size = sizeof op;
+    lbrt_model_op(runner.model(), i, &op);
+    std::vector<std::string> cells = {std::to_string(i),
+                                      op.name != nullptr ? Printable(op.name) : "",
+                                      op.kind,
+                                      Result(op),
+                                      op.precision,
+                                      op.kernel,
+                                      op.isa,
+                                      Grouped(op.macs),
+                                      Grouped(static_cast<int64_t>(op.weight_bytes))};
+    if (profile != nullptr) {
+      const double us = profile->us[i] / static_cast<double>(profile->runs);
+      cells.push_back(Fixed(us, 1));
+      cells.push_back(Fixed(total > 0 ? 100 * profile->us[i] / total : 0, 1));
+      cells.push_back(us > 0 ? Fixed(static_cast<double>(op.macs) / us * 1e-3, 1) : "");
+    } else {
+      cells.push_back(op.why != nullptr ? op.why : "");
+    }
+    table.Add(cells);
+  }
+  return table.Text();
+}
+
+std::string Summary(const ModelRunner& runner) {
+  const lbrt_info& info = runner.info();
+  const auto bytes = [](size_t n) { return Grouped(static_cast<int64_t>(n)); };
+  std::string text = Printable(runner.name()) + ": " + bytes(runner.file_bytes()) + " bytes, " +
+                     bytes(info.weight_bytes) + " of them weights; " +
+                     std::to_string(runner.classes()) + " classes; isa " + info.isa + "\n" +
+                     "memory: " + bytes(info.repacked_bytes) +
+                     " bytes of weights repacked, arena " + bytes(info.arena_bytes) +
+                     " bytes (at least " + bytes(info.arena_lower_bound) +
+                     " live at once), scratch " + bytes(info.scratch_bytes) + " bytes a thread\n";
+  const char *key = nullptr, *value = nullptr;
+  for (size_t i = 0; i < info.notes && lbrt_note(runner.model(), i, &key, &value) == LBRT_OK; ++i)
+    text += Printable(key) + ": " + Printable(value != nullptr ? value : "") + "\n";
+  float percent = 0;
+  for (size_t i = 0;
+       i < info.measurements && lbrt_measurement(runner.model(), i, &key, &percent) == LBRT_OK; ++i)
+    text += "measured: " + Printable(key) + ": " + Fixed(percent, 2) + " %\n";
+  return text;
+}
+
+}  // namespace lbrt
