@@ -1,0 +1,16 @@
+#include "converter/passes.h"
+
+namespace lbrt {
+namespace {
+
+constexpr Pass kPasses[] = {
+    {"fuse_pool_pad", FusePoolPad},
+    {"fuse_epilogue", FuseEpilogue},
+    {"pack_weights", PackWeights},
+};
+
+}  // namespace
+
+std::span<const Pass> Passes() { return kPasses; }
+
+}  // namespace lbrt

@@ -1,0 +1,31 @@
+// The converter's passes, in order. Each rewrites the lowered graph and changes no value by a bit:
+// tests interpret before and after.
+#pragma once
+
+#include <span>
+
+#include "converter/lowered.h"
+
+namespace lbrt {
+
+// Before: zero channels are appended to an average that nothing else reads.
+// After:  one op does both.
+bool FusePoolPad(LoweredGraph& lowered);
+
+// Before: an affine, an addition, an activation or signs on a value that a convolution, or another
+//         such op, makes last, where the other operand of an addition does not depend on that op.
+// After:  it is part of that op's epilogue, in its last stage where nobody else reads the middle
+//         value and the order affine, addition, activation allows it, else in a second stage.
+bool FuseEpilogue(LoweredGraph& lowered);
+
+// Before: a convolution's weights are numbers in the graph.
+// After:  they are also planes of packed bits, floats or limbs, as the file stores them.
+bool PackWeights(LoweredGraph& lowered);
+
+struct Pass {
+  const char* name;
+  bool (*run)(LoweredGraph& lowered);  // true if anything changed
+};
+std::span<const Pass> Passes();
+
+}  // namespace lbrt
