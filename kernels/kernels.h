@@ -62,7 +62,8 @@ struct Weights {
   const void* packed;
 };
 
-// How a column wants the weights of one tile row. bytes() is 0 where it reads the file's rows.
+// How a column wants the weights of one tile row. bytes() is a multiple of kPackedAlignment, and 0
+// where it reads the file's rows.
 struct Packing {
   size_t (*bytes)(const WeightRows& rows);
   void (*pack)(const WeightRows& rows, void* packed);  // packed: kPackedAlignment
@@ -87,8 +88,8 @@ struct WeightSpan {
   size_t begin, run_stride;
 };
 
-// +-1 pixels of 2, 4 or 8 bytes (C <= 16, C == 32, C == 64) as vector lanes, for `rows` output
-// rows of `width` pixels and all output channels.
+// +-1 pixels of 16, 32 or 64 channels (2, 4, 8 bytes) as vector lanes, for `rows` output rows of
+// `width` pixels and all output channels.
 struct PixelLanes {
   const uint8_t* first;  // the pixel under tap (0, 0) of the first output pixel; inside the ring
   size_t row_bytes;      // from one input row to the next
@@ -206,7 +207,7 @@ struct Kernels {
 inline constexpr size_t kMaxFixedPointElements = 65793;
 
 // The portable column; kernels/scalar.h shows its rows for builds that have no other.
-const Kernels* ScalarKernels();
+extern const Kernels kScalarKernels;
 
 // Host builds (kernels/cpu.cc). The columns this CPU can run, slowest first; `scalar` is one.
 std::span<const Kernels* const> AvailableKernels();

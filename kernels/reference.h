@@ -1,0 +1,50 @@
+// What every row of Kernels means, on unpacked plain values: naive loops that visit the valid taps
+// one by one. Never part of liblbrt.a; kernels_test compares every row of every column with it,
+// and the interpreter of the converter executes graphs on it, so it shares no table, no packing
+// and no padding trick with what it checks. Only numerics.h and shapes.h are common ground.
+//
+// Tensors are one image, dense: x [height][width][channels], weights [outputs][ky][kx][channels],
+// sums and values [out_height][out_width][outputs].
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+#include "kernels/shapes.h"
+
+namespace lbrt::reference {
+
+struct Convolution {
+  size_t height, width, channels, outputs;
+  Window window;  // a linear layer is a 1x1 window on a 1x1 image
+
+  size_t out_height() const {
+    return static_cast<size_t>(OutputHeight(window, static_cast<int>(height)));
+  }
+  size_t out_width() const {
+    return static_cast<size_t>(OutputWidth(window, static_cast<int>(width)));
+  }
+  size_t pixels() const { return out_height() * out_width(); }
+};
+
+// The exact sum of code times code over the valid taps: +-1, ternary or k-bit codes, u8 inputs,
+// fixed-point weights. float(sums), one rounding, is what an affine takes.
+void IntegerSums(const Convolution& conv, const int32_t* x, const int32_t* weights, int64_t* sums);
+
+// acc = +0; for ky, kx, c ascending over the valid taps: acc = fma(w, x, acc).
+void FloatSums(const Convolution& conv, const float* x, const float* weights, float* sums);
+
+// values[p][c] = Affine(values[p][c], a[c], b[c]); b_of_pixel[p][c] where b depends on the border
+// class (b is null then).
+void Affine(size_t pixels, size_t channels, const float* a, const float* b,
+            const float* const* b_of_pixel, float* values);
+void Add(size_t count, const float* residual, float* values);
+void Activate(size_t count, Activation activation, float* values);
+void Signs(size_t count, const float* values, int32_t* signs);  // +-1
+
+// y [out_height][out_width][before + channels + after]; conv.outputs is not used.
+void AveragePool(const Convolution& conv, const float* x, float scale, size_t before, size_t after,
+                 float* y);
+
+}  // namespace lbrt::reference

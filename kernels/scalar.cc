@@ -1,0 +1,285 @@
+#include "kernels/scalar.h"
+
+#include <cstring>
+
+#include "kernels/numerics.h"
+
+namespace lbrt {
+
+constinit const Kernels kScalarKernels = scalar::kKernels;
+
+namespace scalar {
+namespace {
+
+// Without a popcount instruction std::popcount is a call; this is not.
+inline uint32_t Popcount(uint32_t x) {
+#if defined(__POPCNT__)
+  return static_cast<uint32_t>(__builtin_popcount(x));
+#else
+  x = x - ((x >> 1) & 0x55555555u);
+  x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
+  return (((x + (x >> 4)) & 0x0f0f0f0fu) * 0x01010101u) >> 24;
+#endif
+}
+
+template <typename T>
+const T* PlaneRow(const WeightRows& rows, size_t plane, size_t output) {
+  return reinterpret_cast<const T*>(static_cast<const uint8_t*>(rows.plane[plane]) +
+                                    output * rows.row_bytes);
+}
+
+// popcount(a ^ b) over one to four 16-bit words: any pixel, at any alignment.
+inline uint32_t XorPopcount(const uint8_t* a, const uint8_t* b, size_t bytes) {
+  uint32_t count = 0;
+  for (size_t i = 0; i < bytes; i += 2) {
+    uint16_t x, y;
+    std::memcpy(&x, a + i, 2);
+    std::memcpy(&y, b + i, 2);
+    count += Popcount(static_cast<uint32_t>(x ^ y));
+  }
+  return count;
+}
+
+// The exact sum of one window and one output channel.
+int64_t FixedPointSum(const Windows<uint8_t>& in, size_t r, const WeightRows& rows, size_t o) {
+  int64_t sum = 0;
+  const uint8_t* window = in.first + r * in.step;
+  for (size_t y = 0; y < in.runs; ++y) {
+    for (size_t i = 0; i < in.run; ++i) {
+      int32_t w = 0;
+      for (size_t limb = rows.planes; limb-- > 0;) {
+        w = w * 256 + PlaneRow<int8_t>(rows, limb, o)[y * in.run + i];
+      }
+      sum += int64_t{w} * window[y * in.run_stride + i];
+    }
+  }
+  return sum;
+}
+
+// The general shape of both float tiles: Step(row of output channel o, element k, x, acc).
+template <typename Step>
+void FloatTile(const Windows<float>& in, const Weights& weights, WeightSpan span, float* acc,
+               size_t acc_stride, Step step) {
+  for (size_t r = 0; r < in.rows; ++r) {
+    for (size_t o = 0; o < weights.rows.outputs; ++o) {
+      float sum = 0.0f;
+      for (size_t y = 0; y < in.runs; ++y) {
+        const float* x = in.first + r * in.step + y * in.run_stride;
+        const size_t k = span.begin + y * span.run_stride;
+        for (size_t i = 0; i < in.run; ++i) sum = step(o, k + i, x[i], sum);
+      }
+      acc[r * acc_stride + o] = sum;
+    }
+  }
+}
+
+inline float Activate(Activation activation, float z) {
+  switch (activation) {
+    case Activation::kRelu: return Relu(z);
+    case Activation::kHardtanh: return Hardtanh(z);
+    case Activation::kNone: break;
+  }
+  return z;
+}
+
+// Element `i` of the input, which belongs to channel c; b[b_index] is its bias, residual[r_index]
+// what is added. Either may be null.
+inline float Finish(const Epilogue& e, size_t i, size_t c, const float* b, size_t b_index,
+                    const float* residual, size_t r_index) {
+  float z = e.sums != nullptr ? static_cast<float>(e.sums[i]) : e.values[i];
+  if (e.a != nullptr) z = Affine(z, e.a[c], b[b_index]);
+  if (residual != nullptr) z += residual[r_index];
+  return Activate(e.activation, z);
+}
+
+// The ordered sum of one output: tap (ky, kx) of channel c lies at in[ky * row + kx * column].
+inline float PoolSum(const float* in, TapRange ys, TapRange xs, size_t row, size_t column) {
+  float sum = 0.0f;
+  for (int ky = ys.begin; ky < ys.end; ++ky) {
+    for (int kx = xs.begin; kx < xs.end; ++kx) {
+      sum += in[static_cast<size_t>(ky - ys.begin) * row +
+                static_cast<size_t>(kx - xs.begin) * column];
+    }
+  }
+  return sum;
+}
+
+struct PoolAxis {
+  TapRange taps;
+  size_t first;  // the input position of the first valid tap
+};
+PoolAxis PoolY(const AveragePool& p, size_t oy) {
+  const TapRange taps = ValidRows(p.window, static_cast<int>(p.height), static_cast<int>(oy));
+  return {taps, static_cast<size_t>(static_cast<int>(oy) * p.window.stride_h - p.window.pad_top +
+                                    taps.begin)};
+}
+PoolAxis PoolX(const AveragePool& p, size_t ox) {
+  const TapRange taps = ValidColumns(p.window, static_cast<int>(p.width), static_cast<int>(ox));
+  return {taps, static_cast<size_t>(static_cast<int>(ox) * p.window.stride_w - p.window.pad_left +
+                                    taps.begin)};
+}
+size_t PoolHeight(const AveragePool& p) {
+  return static_cast<size_t>(OutputHeight(p.window, static_cast<int>(p.height)));
+}
+size_t PoolWidth(const AveragePool& p) {
+  return static_cast<size_t>(OutputWidth(p.window, static_cast<int>(p.width)));
+}
+
+}  // namespace
+
+void XorPopcountTile(const Windows<Word>& in, const Weights& weights, const int32_t* const* base,
+                     int32_t* acc, size_t acc_stride) {
+  for (size_t r = 0; r < in.rows; ++r) {
+    for (size_t o = 0; o < weights.rows.outputs; ++o) {
+      const Word* w = PlaneRow<Word>(weights.rows, 0, o);
+      uint32_t count = 0;
+      for (size_t y = 0; y < in.runs; ++y) {
+        const Word* a = in.first + r * in.step + y * in.run_stride;
+        for (size_t i = 0; i < in.run; ++i) count += Popcount(a[i] ^ *w++);
+      }
+      acc[r * acc_stride + o] = base[r][o] - 2 * static_cast<int32_t>(count);
+    }
+  }
+}
+
+void XorPopcountLanes(const PixelLanes& in, const Weights& weights, const int32_t* const* base,
+                      int32_t* acc) {
+  const size_t run_bytes = in.kernel_w * in.pixel_bytes;
+  for (size_t o = 0; o < weights.rows.outputs; ++o) {
+    const uint8_t* w = PlaneRow<uint8_t>(weights.rows, 0, o);
+    for (size_t y = 0; y < in.rows; ++y) {
+      for (size_t x = 0; x < in.width; ++x) {
+        const uint8_t* a =
+            in.first + y * in.stride_h * in.row_bytes + x * in.stride_w * in.pixel_bytes;
+        uint32_t count = 0;
+        for (size_t ky = 0; ky < in.kernel_h; ++ky) {
+          count += XorPopcount(a + ky * in.row_bytes, w + ky * run_bytes, run_bytes);
+        }
+        *acc++ = base[y][o * in.width + x] - 2 * static_cast<int32_t>(count);
+      }
+    }
+  }
+}
+
+void SignSumTile(const Windows<float>& in, const Weights& weights, WeightSpan span, float* acc,
+                 size_t acc_stride) {
+  FloatTile(in, weights, span, acc, acc_stride,
+            [&](size_t o, size_t k, float x, float sum) {
+              const uint8_t byte = PlaneRow<uint8_t>(weights.rows, 0, o)[k / 8];
+              return (byte >> (k % 8)) & 1 ? sum + x : sum - x;
+            });
+}
+
+void FmaTile(const Windows<float>& in, const Weights& weights, WeightSpan span, float* acc,
+             size_t acc_stride) {
+  FloatTile(in, weights, span, acc, acc_stride,
+            [&](size_t o, size_t k, float x, float sum) {
+              return Fma(PlaneRow<float>(weights.rows, 0, o)[k], x, sum);
+            });
+}
+
+void FixedPointTile(const Windows<uint8_t>& in, const Weights& weights, float* acc,
+                    size_t acc_stride) {
+  for (size_t r = 0; r < in.rows; ++r) {
+    for (size_t o = 0; o < weights.rows.outputs; ++o) {
+      acc[r * acc_stride + o] = static_cast<float>(FixedPointSum(in, r, weights.rows, o));
+    }
+  }
+}
+
+void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* acc,
+                     size_t acc_stride) {
+  for (size_t o = 0; o < weights.rows.outputs; ++o) {
+    for (size_t r = 0; r < in.rows; ++r) {
+      acc[o * acc_stride + r] = static_cast<float>(FixedPointSum(in, r, weights.rows, o));
+    }
+  }
+}
+
+void EpilogueRowsRange(const lbrt::EpilogueRows& e, size_t pixel, size_t begin, size_t end,
+                       uint8_t* bits) {
+  const float* b = e.b_rows != nullptr ? e.b_rows[pixel] : e.b;
+  for (size_t c = begin; c < end; ++c) {
+    const float z = Finish(e, pixel * e.in_stride + c, c, b, c, e.residual,
+                           pixel * e.residual_stride + c);
+    if (e.out != nullptr) e.out[pixel * e.out_stride + c] = z;
+    if (bits != nullptr && SignBit(z)) bits[c / 8] |= static_cast<uint8_t>(1u << (c % 8));
+  }
+}
+
+void EpilogueRows(const lbrt::EpilogueRows& e) {
+  for (size_t p = 0; p < e.pixels; ++p) {
+    uint8_t* bits = e.bits != nullptr ? e.bits + p * e.bits_stride : nullptr;
+    if (bits != nullptr) std::memset(bits, 0, PixelBytes(e.channels));
+    EpilogueRowsRange(e, p, 0, e.channels, bits);
+  }
+}
+
+void EpilogueLanesRange(const lbrt::EpilogueLanes& e, size_t begin, size_t end) {
+  const size_t pixel_bytes = PixelBytes(e.channels);
+  for (size_t i = begin; i < end; ++i) {
+    const size_t y = i / e.width, x = i % e.width;
+    uint64_t word = 0;
+    for (size_t c = 0; c < e.channels; ++c) {
+      const float* b = e.b_rows != nullptr ? e.b_rows[y] : e.b;
+      const size_t b_index = e.b_rows != nullptr ? c * e.width + x : c;
+      const float z = Finish(e, c * e.in_plane + i, c, b, b_index, e.residual,
+                             c * e.residual_plane + i);
+      if (e.out != nullptr) e.out[c * e.out_plane + i] = z;
+      word |= uint64_t{SignBit(z)} << (c % 64);
+    }
+    if (e.bits == nullptr) continue;
+    uint8_t* bits = e.bits + y * e.bits_row_bytes + x * pixel_bytes;
+    for (size_t byte = 0; byte < pixel_bytes; ++byte) {
+      bits[byte] = static_cast<uint8_t>(word >> (8 * byte));
+    }
+  }
+}
+
+void EpilogueLanes(const lbrt::EpilogueLanes& e) { EpilogueLanesRange(e, 0, e.rows * e.width); }
+
+void AveragePoolRowsRange(const AveragePool& p, size_t oy, size_t ox, size_t begin, size_t end) {
+  const PoolAxis y = PoolY(p, oy), x = PoolX(p, ox);
+  const float* in = p.in + (y.first * p.width + x.first) * p.channels;
+  float* out = p.out + (oy * PoolWidth(p) + ox) * (p.before + p.channels + p.after) + p.before;
+  for (size_t c = begin; c < end; ++c) {
+    out[c] = p.scale * PoolSum(in + c, y.taps, x.taps, p.width * p.channels, p.channels);
+  }
+}
+
+void AveragePoolRows(const AveragePool& p) {
+  const size_t height = PoolHeight(p), width = PoolWidth(p);
+  float* out = p.out;
+  for (size_t oy = 0; oy < height; ++oy) {
+    for (size_t ox = 0; ox < width; ++ox) {
+      for (size_t c = 0; c < p.before; ++c) *out++ = 0.0f;
+      AveragePoolRowsRange(p, oy, ox, 0, p.channels);
+      out += p.channels;
+      for (size_t c = 0; c < p.after; ++c) *out++ = 0.0f;
+    }
+  }
+}
+
+void AveragePoolLanesRange(const AveragePool& p, size_t channel, size_t oy, size_t begin,
+                           size_t end) {
+  const PoolAxis y = PoolY(p, oy);
+  const float* in = p.in + (channel * p.height + y.first) * p.width;
+  float* out = p.out + ((p.before + channel) * PoolHeight(p) + oy) * PoolWidth(p);
+  for (size_t ox = begin; ox < end; ++ox) {
+    const PoolAxis x = PoolX(p, ox);
+    out[ox] = p.scale * PoolSum(in + x.first, y.taps, x.taps, p.width, 1);
+  }
+}
+
+void AveragePoolLanes(const AveragePool& p) {
+  const size_t height = PoolHeight(p), width = PoolWidth(p), plane = height * width;
+  for (size_t i = 0; i < p.before * plane; ++i) p.out[i] = 0.0f;
+  for (size_t c = 0; c < p.channels; ++c) {
+    for (size_t oy = 0; oy < height; ++oy) AveragePoolLanesRange(p, c, oy, 0, width);
+  }
+  float* behind = p.out + (p.before + p.channels) * plane;
+  for (size_t i = 0; i < p.after * plane; ++i) behind[i] = 0.0f;
+}
+
+}  // namespace scalar
+}  // namespace lbrt

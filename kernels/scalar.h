@@ -1,0 +1,63 @@
+// The portable column: plain C++ on the file's own weight rows, nothing repacked. Builds that have
+// no other column call these rows by name, so that the linker drops those they do not use; the
+// vector columns finish their tails with the *Range functions.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace lbrt::scalar {
+
+void XorPopcountTile(const Windows<Word>& in, const Weights& weights, const int32_t* const* base,
+                     int32_t* acc, size_t acc_stride);
+void XorPopcountLanes(const PixelLanes& in, const Weights& weights, const int32_t* const* base,
+                      int32_t* acc);
+void SignSumTile(const Windows<float>& in, const Weights& weights, WeightSpan span, float* acc,
+                 size_t acc_stride);
+void FmaTile(const Windows<float>& in, const Weights& weights, WeightSpan span, float* acc,
+             size_t acc_stride);
+void FixedPointTile(const Windows<uint8_t>& in, const Weights& weights, float* acc,
+                    size_t acc_stride);
+void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* acc,
+                     size_t acc_stride);
+void EpilogueRows(const lbrt::EpilogueRows& e);
+void EpilogueLanes(const lbrt::EpilogueLanes& e);
+void AveragePoolRows(const AveragePool& pool);
+void AveragePoolLanes(const AveragePool& pool);
+
+// Channels [begin, end) of one pixel; `bits` is the pixel's group, zero there, or null.
+void EpilogueRowsRange(const lbrt::EpilogueRows& e, size_t pixel, size_t begin, size_t end,
+                       uint8_t* bits);
+// Pixels [begin, end) of all channels, counted over all rows; with their bits.
+void EpilogueLanesRange(const lbrt::EpilogueLanes& e, size_t begin, size_t end);
+// Output pixel (oy, ox): channels [begin, end).
+void AveragePoolRowsRange(const AveragePool& pool, size_t oy, size_t ox, size_t begin, size_t end);
+// Output pixels [begin, end) of row oy of one channel.
+void AveragePoolLanesRange(const AveragePool& pool, size_t channel, size_t oy, size_t begin,
+                           size_t end);
+
+inline constexpr Packing kNoPacking = {[](const WeightRows&) { return size_t{0}; },
+                                       [](const WeightRows&, void*) {}};
+
+inline constexpr Kernels kKernels = {
+    .isa = "scalar",
+    .panel = 1,
+    .tile_rows = 1,
+    .pack_xor_popcount_tile = kNoPacking,
+    .pack_xor_popcount_lanes = kNoPacking,
+    .pack_sign_sum_tile = kNoPacking,
+    .pack_fma_tile = kNoPacking,
+    .pack_fixed_point_tile = kNoPacking,
+    .pack_fixed_point_lanes = kNoPacking,
+    .xor_popcount_tile = XorPopcountTile,
+    .xor_popcount_lanes = XorPopcountLanes,
+    .sign_sum_tile = SignSumTile,
+    .fma_tile = FmaTile,
+    .fixed_point_tile = FixedPointTile,
+    .fixed_point_lanes = FixedPointLanes,
+    .epilogue_rows = EpilogueRows,
+    .epilogue_lanes = EpilogueLanes,
+    .average_pool_rows = AveragePoolRows,
+    .average_pool_lanes = AveragePoolLanes,
+};
+
+}  // namespace lbrt::scalar
