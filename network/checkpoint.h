@@ -12,6 +12,7 @@
 namespace lbrt {
 
 struct Checkpoint {
+  std::string path;                         // where it was read from, for messages
   StateDict state;                          // a leading "module." is taken off the names
   std::map<std::string, StateDict> groups;  // further dicts of tensors, e.g. "optimizer"
   // What a checkpoint of ours says of itself, as text (uint8 tensors in the file); empty in foreign
@@ -27,8 +28,9 @@ Checkpoint ReadCheckpoint(const std::string& path);
 void WriteCheckpoint(const std::string& path, const Checkpoint& checkpoint);
 
 // The network a checkpoint belongs to: its own name and arguments, or `override_name` (required
-// for a foreign file, whose arguments, e.g. classes, are derived from tensor shapes), with every
-// tensor present, of the right shape and finite; throws InputError naming the first that is not.
+// for a foreign file, whose classes are derived from its last layer's shape). The checkpoint has
+// every tensor of the network, of the right shape and finite, and no other (CheckTensors); throws
+// InputError naming the first that differs.
 Network NetworkOf(const Checkpoint& checkpoint, const std::string& override_name);
 
 }  // namespace lbrt

@@ -1,6 +1,9 @@
 #include "network/network.h"
 
+#include <algorithm>
+#include <cmath>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include "images/error.h"
@@ -49,7 +52,41 @@ Match Find(const std::string& name) {
   throw InputError("unknown network \"" + name + "\", expected one of: " + known);
 }
 
+template <typename T>
+bool AllFinite(const HostTensor& tensor) {
+  const T* values = reinterpret_cast<const T*>(tensor.bytes.data());
+  return std::all_of(values, values + tensor.numel(), [](T x) { return std::isfinite(x); });
+}
+
+bool IsCounter(const std::string& name) { return name.ends_with(".num_batches_tracked"); }
+
+void CheckTensor(const TensorSpec& spec, const HostTensor& tensor) {
+  const bool same_shape =
+      spec.shape == tensor.shape || (spec.shape.empty() && tensor.shape == std::vector<int64_t>{1});
+  if (!same_shape)
+    throw InputError("tensor " + spec.name, "shape " + ShapeText(tensor.shape) + ", expected " +
+                                                ShapeText(spec.shape));
+  if (spec.type != tensor.type)
+    throw InputError("tensor " + spec.name, std::string("type ") + DTypeName(tensor.type) +
+                                                ", expected " + DTypeName(spec.type));
+  if ((tensor.type == DType::kF32 && !AllFinite<float>(tensor)) ||
+      (tensor.type == DType::kF64 && !AllFinite<double>(tensor)))
+    throw InputError("tensor " + spec.name, "holds a value that is not finite");
+}
+
 }  // namespace
+
+void CheckTensors(const Network& network, const StateDict& tensors) {
+  std::set<std::string> known;
+  for (const TensorSpec& spec : network.tensors) {
+    known.insert(spec.name);
+    if (IsCounter(spec.name) && !tensors.contains(spec.name)) continue;
+    CheckTensor(spec, tensors.at(spec.name));
+  }
+  for (const std::string& name : tensors.names())
+    if (known.count(name) == 0)
+      throw InputError("tensor " + name, "is not part of network " + network.name);
+}
 
 NetworkCounts Count(const Network& network) {
   NetworkCounts counts;

@@ -86,6 +86,11 @@ struct Network {
   const Node& node(Value v) const { return nodes[static_cast<size_t>(v)]; }
 };
 
+// Throws InputError naming the first tensor of the network that is missing, of another shape or
+// type or not finite, or the first other tensor. Counters of batches may be missing (PyTorch before
+// 0.4.1), and a scalar may have the shape [1] (tau after training).
+void CheckTensors(const Network& network, const StateDict& tensors);
+
 struct NetworkCounts {
   int64_t parameters = 0;         // trainable elements
   int64_t quantized_weights = 0;  // elements of kConv / kLinear weights with a quantizer
