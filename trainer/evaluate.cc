@@ -1,0 +1,52 @@
+#include "trainer/evaluate.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "trainer/execute.h"
+
+namespace lbrt {
+
+constexpr size_t kBatch = 200;
+
+// log of the sum of the exponentials, without overflow.
+static double LogSumExp(const float* row, size_t n) {
+  const double largest = *std::max_element(row, row + n);
+  double sum = 0;
+  for (size_t i = 0; i < n; ++i) sum += std::exp(row[i] - largest);
+  return largest + std::log(sum);
+}
+
+Evaluation Judge(std::vector<float> logits, const std::vector<int64_t>& labels) {
+  Evaluation e;
+  e.images = labels.size();
+  e.classes = logits.size() / labels.size();
+  for (size_t i = 0; i < e.images; ++i) {
+    const float* row = logits.data() + i * e.classes;
+    const auto best = std::max_element(row, row + e.classes) - row;
+    if (best == labels[i]) ++e.correct;
+    e.loss += LogSumExp(row, e.classes) - row[labels[i]];
+  }
+  e.loss /= static_cast<double>(e.images);
+  e.logits = std::move(logits);
+  return e;
+}
+
+Evaluation Evaluate(const Model& model, const Samples& samples, const Preprocessing& preprocessing,
+                    const std::function<void(size_t done)>& progress) {
+  at::NoGradGuard no_grad;
+  Batcher batcher(samples, preprocessing);
+  std::vector<float> logits;
+  for (size_t first = 0; first < samples.size(); first += kBatch) {
+    const size_t count = std::min(kBatch, samples.size() - first);
+    const at::Tensor input = batcher.Images(first, count).to(model.device(), model.type());
+    const at::Tensor out = Execute(model, input, Mode::kEval).to(at::kCPU, at::kFloat).contiguous();
+    logits.insert(logits.end(), out.data_ptr<float>(), out.data_ptr<float>() + out.numel());
+    progress(first + count);
+  }
+  return Judge(std::move(logits), samples.labels);
+}
+
+}  // namespace lbrt

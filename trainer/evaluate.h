@@ -1,0 +1,32 @@
+// Plain float evaluation of a checkpoint's network.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "trainer/model.h"
+#include "trainer/samples.h"
+
+namespace lbrt {
+
+struct Evaluation {
+  std::vector<float> logits;  // [images classes]
+  size_t images = 0, classes = 0;
+  size_t correct = 0;  // largest logit at the label; ties go to the lower index
+  double loss = 0;     // mean cross entropy
+
+  double accuracy() const {  // percent
+    return 100.0 * static_cast<double>(correct) / static_cast<double>(images);
+  }
+};
+
+// What the logits say of the labels.
+Evaluation Judge(std::vector<float> logits, const std::vector<int64_t>& labels);
+
+// The network in eval mode on every sample, in order. `progress` is told the images done. The same
+// numbers every time: batches of one size, no random choice.
+Evaluation Evaluate(const Model& model, const Samples& samples, const Preprocessing& preprocessing,
+                    const std::function<void(size_t done)>& progress);
+
+}  // namespace lbrt

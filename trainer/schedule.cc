@@ -1,0 +1,58 @@
+#include "trainer/schedule.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "images/error.h"
+
+namespace lbrt {
+
+static double HalfCosine(double progress) {
+  return (1 + std::cos(std::numbers::pi * progress)) / 2;
+}
+
+// The published scheduler is stepped once before training, so epochs 0 and 1 use the values of
+// epochs 1 and 2 of their cycles; from epoch 2 on a cycle starts at every power of two and is as
+// long as the epoch at which it starts.
+static double Restarts(double low, double high, int epoch) {
+  if (epoch == 0) return low + (high - low) * HalfCosine(0.5);
+  if (epoch == 1) return low;
+  int start = 2;
+  while (start * 2 <= epoch) start *= 2;
+  return low + (high - low) * HalfCosine(static_cast<double>(epoch - start) / start);
+}
+
+double LearningRate::At(int epoch) const {
+  if (schedule == Schedule::kRestarts) return Restarts(lr_min, lr, epoch);
+  if (epoch < warmup) return lr * (epoch + 1) / warmup;
+  // The reference first steps its scheduler after the last warm-up epoch but one.
+  const int late = warmup > 0 ? warmup - 1 : 0;
+  if (schedule == Schedule::kCosine)
+    return lr * HalfCosine(static_cast<double>(epoch - late) / (epochs - late));
+  double rate = lr;
+  for (int milestone : milestones)
+    if (epoch >= milestone + late) rate *= 0.1;
+  return rate;
+}
+
+double RecuTau(double tau_min, double tau_max, int epoch, int epochs) {
+  const double a = (tau_max - tau_min) / (std::numbers::e - 1);
+  return a * std::exp(static_cast<double>(epoch) / epochs) + (tau_min - a);
+}
+
+static constexpr struct { Schedule schedule; const char* name; } kSchedules[] = {
+    {Schedule::kCosine, "cosine"}, {Schedule::kStep, "step"}, {Schedule::kRestarts, "restarts"}};
+
+Schedule ParseSchedule(const std::string& text) {
+  for (const auto& s : kSchedules)
+    if (text == s.name) return s.schedule;
+  throw InputError("unknown schedule \"" + text + "\", expected cosine, step or restarts");
+}
+
+const char* ScheduleName(Schedule schedule) {
+  for (const auto& s : kSchedules)
+    if (schedule == s.schedule) return s.name;
+  return "";
+}
+
+}  // namespace lbrt
