@@ -17,7 +17,7 @@ struct Header {
   bool top_down = false;
   int bits = 0;  // per pixel
   uint32_t compression = kRgb;
-  size_t pixels = 0;  // offset of the first stored row
+  size_t pixels = 0;                                  // offset of the first stored row
   std::array<uint32_t, 4> masks{};                    // red, green, blue, alpha
   std::array<std::array<uint8_t, 3>, 256> palette{};  // RGB; black where the file has none
 };
@@ -50,11 +50,15 @@ bool KnownCombination(const Header& h) {
     case kRgb:
       return h.bits == 1 || h.bits == 4 || h.bits == 8 || h.bits == 16 || h.bits == 24 ||
              h.bits == 32;
-    case kRle8: return h.bits == 8 && !h.top_down;
-    case kRle4: return h.bits == 4 && !h.top_down;
+    case kRle8:
+      return h.bits == 8 && !h.top_down;
+    case kRle4:
+      return h.bits == 4 && !h.top_down;
     case kBitFields:
-    case kAlphaBitFields: return h.bits == 16 || h.bits == 32;
-    default: return false;
+    case kAlphaBitFields:
+      return h.bits == 16 || h.bits == 32;
+    default:
+      return false;
   }
 }
 
@@ -147,8 +151,8 @@ Image DecodeRows(const Header& h, const Cursor& in) {
   return image;
 }
 
-// Runs (count, value) and escapes (0, what). Pixels that no run reaches have index 0; runs that leave
-// the image are cut.
+// Runs (count, value) and escapes (0, what). Pixels that no run reaches have index 0; runs that
+// leave the image are cut.
 Image DecodeRle(const Header& h, const Cursor& in) {
   Image image(static_cast<int>(h.width), static_cast<int>(h.height), 3);
   for (size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = h.palette[0][i % 3];
@@ -179,8 +183,7 @@ Image DecodeRle(const Header& h, const Cursor& in) {
       const size_t bytes = (static_cast<size_t>(code[1]) * h.bits + 15) / 16 * 2;
       const Bytes literal = in.Take(at, bytes);
       at += bytes;
-      for (int i = 0; i < code[1]; ++i)
-        put(h.bits == 8 ? literal[i] : nibble(literal[i / 2], i));
+      for (int i = 0; i < code[1]; ++i) put(h.bits == 8 ? literal[i] : nibble(literal[i / 2], i));
     }
   }
   return image;

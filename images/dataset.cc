@@ -69,14 +69,14 @@ Dataset OpenClassFolders(const std::string& path, const std::vector<std::string>
   for (size_t position = 0; position < folders.size(); ++position) {
     const std::string name = folders[position].filename().string();
     const auto found = std::find(model_labels.begin(), model_labels.end(), name);
-    const size_t label = found != model_labels.end()
-                             ? static_cast<size_t>(found - model_labels.begin())
-                             : position;
+    const size_t label =
+        found != model_labels.end() ? static_cast<size_t>(found - model_labels.begin()) : position;
     // Folders of which only some are named as the model's labels may meet in one.
     if (taken[label] || (!model_labels.empty() && label >= model_labels.size()))
       throw InputError(folders[position].string(),
-                       "label " + std::to_string(label) + " is another folder's or not the model's,"
-                       " expected folders named as the model's labels");
+                       "label " + std::to_string(label) +
+                           " is another folder's or not the model's,"
+                           " expected folders named as the model's labels");
     taken[label] = true;
     const std::vector<fs::path> files = Entries(folders[position], HasImageExtension);
     if (files.empty())
@@ -113,8 +113,9 @@ void AppendCifar(const std::string& path, Dataset& data) {
     label_bytes = 2;
   const size_t record = 3 * kCifarPlane + label_bytes;
   if (bytes.empty() || bytes.size() % record != 0)
-    throw InputError(path, std::to_string(bytes.size()) +
-                               " bytes, expected a multiple of 3073 (CIFAR-10) or 3074 (CIFAR-100)");
+    throw InputError(path,
+                     std::to_string(bytes.size()) +
+                         " bytes, expected a multiple of 3073 (CIFAR-10) or 3074 (CIFAR-100)");
   const int classes = label_bytes == 1 ? 10 : 100;
   const size_t count = bytes.size() / record;
   const size_t before = data.pixels.size();
@@ -181,9 +182,11 @@ class IdxFile {
   }
   void ExpectEnd() {
     uint8_t byte;
-    const int got = gzread(file_.get(), &byte, 1);  // also checks gzip's checksum
-    if (got < 0 || !gzeof(file_.get())) throw InputError(path_, "damaged gzip data");
-    if (got > 0) throw InputError(path_, "more bytes than its header says");
+    if (gzread(file_.get(), &byte, 1) > 0)
+      throw InputError(path_, "more bytes than its header says");
+    int error = Z_OK;  // gzip's checksum, or no end
+    gzerror(file_.get(), &error);
+    if (error != Z_OK) throw InputError(path_, "damaged gzip data");
   }
   [[noreturn]] void Refuse(const char* expected) const {
     throw InputError(path_, std::string("not the IDX file it should be, expected ") + expected);
@@ -208,7 +211,8 @@ Dataset OpenIdx(const std::string& images_path, const std::string& labels_path) 
   constexpr uint64_t kMaxSide = 4096;
   if (height < 1 || height > kMaxSide || width < 1 || width > kMaxSide)
     throw InputError(images_path, "images of " + std::to_string(width) + "x" +
-                                      std::to_string(height) + " pixels, expected 1x1 to 4096x4096");
+                                      std::to_string(height) +
+                                      " pixels, expected 1x1 to 4096x4096");
   data.height = static_cast<int>(height);
   data.width = static_cast<int>(width);
   data.pixels = images.Bytes(count * height * width);
@@ -309,8 +313,9 @@ Dataset OpenArray(const std::string& path) {
   if (shape.size() == 3 && is_channels(shape[2])) shape.insert(shape.begin(), 1);
   if (shape.size() == 3) shape.push_back(1);
   if (shape.size() != 4 || !is_channels(shape[3]) || array.count() == 0)
-    throw InputError(path, "a uint8 array that holds no images, expected [n height width channels]"
-                           " with 1 or 3 channels, or [n height width]");
+    throw InputError(path,
+                     "a uint8 array that holds no images, expected [n height width channels]"
+                     " with 1 or 3 channels, or [n height width]");
   if (shape[1] > kMaxPixels / shape[2])
     throw InputError(path, "images of more than " + std::to_string(kMaxPixels) + " pixels");
   data.height = static_cast<int>(shape[1]);
@@ -333,8 +338,9 @@ Dataset OpenDataset(const std::vector<std::string>& paths, Split split,
   if (!Exists(path)) throw InputError(paths[0], "no such file or folder, expected a data set");
   if (IsFolder(path)) return OpenFolder(path, split, labels);
   if (path.extension() == ".bin") return OpenCifar({path});
-  throw InputError(paths[0], "not a data set by itself, expected a folder, a CIFAR .bin, or two"
-                             " files: IDX images and labels, or X.npy and y.npy");
+  throw InputError(paths[0],
+                   "not a data set by itself, expected a folder, a CIFAR .bin, or two"
+                   " files: IDX images and labels, or X.npy and y.npy");
 }
 
 }  // namespace lbrt

@@ -16,16 +16,17 @@ struct Dataset {
   std::vector<std::string> class_names;  // by label; empty where the source names none
 
   // The samples, in exactly one of three forms:
-  std::vector<std::string> files;   // class folders: decoded when asked for
-  std::vector<uint8_t> pixels;      // [n height width channels]: arrays of images of one size
-  std::vector<float> values;        // [n shape...]: the network's own input (NCHW for images)
+  std::vector<std::string> files;  // class folders: decoded when asked for
+  std::vector<uint8_t> pixels;     // [n height width channels]: arrays of images of one size
+  std::vector<float> values;       // [n shape...]: the network's own input (NCHW for images)
 
   int height = 0, width = 0, channels = 0;  // of `pixels`
   std::vector<int64_t> shape;               // of one sample of `values`
   std::string source;                       // the path it came from
 
   size_t size() const;
-  Image image(size_t i) const;       // decodes files[i] (may throw InputError) or copies; no `values`
+  // Decodes files[i], which may throw InputError, or copies from `pixels`; not for `values`.
+  Image image(size_t i) const;
   std::string name(size_t i) const;  // "cats/tom.png", "test_batch.bin[17]"
 };
 
@@ -35,11 +36,12 @@ enum class Split { kTrain, kTest };
 //   folder           of class folders. A class folder's label is the position of its name in
 //                    `labels` (a model's), else its position among the sorted folders. Image files
 //                    by extension, sorted.
-//   folder           of CIFAR-10 (data_batch_N.bin, test_batch.bin), CIFAR-100 (train.bin, test.bin)
-//                    or MNIST and its kind ({train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]), or
-//                    one that holds cifar-10-batches-bin or cifar-100-binary; `split` chooses
-//   file.bin         CIFAR: records of 3073 bytes, or of 3074 (CIFAR-100, the fine label) where only
-//                    3074 divides the size
+//   folder           of CIFAR-10 (data_batch_N.bin, test_batch.bin), of CIFAR-100 (train.bin,
+//                    test.bin), of MNIST and its kind ({train,t10k}-{images-idx3,labels-idx1}-ubyte
+//                    or .gz), or one that holds cifar-10-batches-bin or cifar-100-binary; `split`
+//                    chooses
+//   file.bin         CIFAR: records of 3073 bytes, or of 3074 (CIFAR-100, the fine label) where
+//                    only 3074 divides the size
 //   images, labels   an IDX pair, plain or gzip
 //   X.npy, y.npy     OpenArray's samples; y: integers [n]
 // Every size and label is checked; InputError says what does not fit.

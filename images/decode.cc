@@ -14,8 +14,7 @@ namespace lbrt {
 namespace {
 
 bool StartsWith(Bytes bytes, std::string_view magic) {
-  return bytes.size() >= magic.size() &&
-         std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
+  return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
 }
 
 Image DecodeStored(Bytes bytes, const std::string& name, int& orientation) {
@@ -46,8 +45,8 @@ Image Upright(Image image, int orientation) {
   if (orientation == 1) return image;
   const bool transpose = orientation >= 5;
   const bool mirror_x = orientation == 2 || orientation == 3 || orientation >= 7;
-  const bool mirror_y = orientation == 3 || orientation == 4 || orientation == 6 ||
-                        orientation == 7;
+  const bool mirror_y =
+      orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
   const int width = transpose ? image.height : image.width;
   const int height = transpose ? image.width : image.height;
   Image result(width, height, image.channels);

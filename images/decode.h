@@ -3,7 +3,8 @@
 // One decoder for all tools, because two never agree. The results are Pillow's
 // (Image.open, ImageOps.exif_transpose, paste on white, convert):
 // - grey files give 1 channel, all others 3 (palettes are looked up);
-// - 16-bit PNG: the high byte. PPM of any maxval, 16 bits included: v * 255 / maxval, rounded half to
+// - 16-bit PNG: the high byte. PPM of any maxval, 16 bits included: v * 255 / maxval, rounded half
+// to
 //   even. 16-bit BMP: v * 255 / (2^bits - 1), truncated;
 // - JPEG: accurate integer DCT, smooth chroma upsampling (libjpeg's defaults). CMYK and YCCK are
 //   taken as inverted, as Adobe writes them; no colour profiles;

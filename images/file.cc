@@ -23,7 +23,9 @@ InputError SystemError(const std::string& path, const char* what, int error) {
 std::vector<uint8_t> ReadFile(const std::string& path) {
   struct Descriptor {
     int file;
-    ~Descriptor() { if (file >= 0) close(file); }
+    ~Descriptor() {
+      if (file >= 0) close(file);
+    }
   } in{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (in.file < 0) throw SystemError(path, "cannot open", errno);
   struct stat status;
@@ -60,8 +62,7 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(path) {
     }
   }
   for (int attempt = 0; file_ < 0; ++attempt) {
-    temporary_ =
-        target_ + "." + std::to_string(getpid()) + "-" + std::to_string(attempt) + ".tmp";
+    temporary_ = target_ + "." + std::to_string(getpid()) + "-" + std::to_string(attempt) + ".tmp";
     file_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (file_ < 0 && errno != EEXIST) throw SystemError(path_, "cannot write", errno);
   }

@@ -13,9 +13,9 @@ namespace lbrt {
 std::vector<uint8_t> ReadFile(const std::string& path);
 
 // A file that appears under its name complete or not at all: written to a temporary name in the
-// same folder, then fsync and rename. Without Commit, or after an error (a full disk), the temporary
-// file is removed and whatever had the name before is untouched. Symbolic links are followed;
-// devices and pipes (/dev/stdout) are written directly. Every failure throws InputError.
+// same folder, then fsync and rename. Without Commit, or after an error (a full disk), the
+// temporary file is removed and whatever had the name before is untouched. Symbolic links are
+// followed; devices and pipes (/dev/stdout) are written directly. Every failure throws InputError.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);

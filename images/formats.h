@@ -1,6 +1,6 @@
-// The formats behind decode.h; private to images/. Each decoder gives the pixels as they are stored:
-// 8 bits per channel, 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha, not yet turned upright.
-// `name` stands in messages. Everything wrong with the bytes throws InputError.
+// The formats behind decode.h; private to images/. Each decoder gives the pixels as they are
+// stored: 8 bits per channel, 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha, not yet turned
+// upright. `name` stands in messages. Everything wrong with the bytes throws InputError.
 #pragma once
 
 #include <cstdint>

@@ -18,7 +18,9 @@ struct Image {
   Image() = default;
   // All pixels 0 (black). width, height >= 1.
   Image(int width, int height, int channels)
-      : width(width), height(height), channels(channels),
+      : width(width),
+        height(height),
+        channels(channels),
         pixels(static_cast<size_t>(width) * height * channels) {}
 
   uint8_t* row(int y) { return pixels.data() + static_cast<size_t>(y) * width * channels; }

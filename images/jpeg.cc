@@ -1,9 +1,10 @@
+// libjpeg's headers use what the first two declare.
+// clang-format off
 #include <cstddef>
 #include <cstdio>
-
 #include <jpeglib.h>
-
 #include <jerror.h>
+// clang-format on
 
 #include <csetjmp>
 #include <cstring>
@@ -91,8 +92,7 @@ bool ReadPixels(Reader& reader, Image& image, uint8_t* row) {
 int Orientation(const jpeg_decompress_struct& jpeg) {
   constexpr char kExif[6] = {'E', 'x', 'i', 'f', 0, 0};
   for (auto* marker = jpeg.marker_list; marker != nullptr; marker = marker->next)
-    if (marker->data_length > sizeof kExif &&
-        std::memcmp(marker->data, kExif, sizeof kExif) == 0)
+    if (marker->data_length > sizeof kExif && std::memcmp(marker->data, kExif, sizeof kExif) == 0)
       return ExifOrientation(Bytes(marker->data, marker->data_length).subspan(sizeof kExif));
   return 1;
 }

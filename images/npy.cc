@@ -13,16 +13,20 @@
 namespace lbrt {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "arrays are stored as they lie in memory");
+static_assert(std::endian::native == std::endian::little,
+              "arrays are stored as they lie in memory");
 
 constexpr std::string_view kMagic("\x93NUMPY", 6);
 constexpr size_t kMaxRank = 8;
 
 size_t ElementBytes(NpyType type) {
   switch (type) {
-    case NpyType::kU8: return 1;
-    case NpyType::kI64: return 8;
-    default: return 4;
+    case NpyType::kU8:
+      return 1;
+    case NpyType::kI64:
+      return 8;
+    default:
+      return 4;
   }
 }
 
@@ -134,9 +138,12 @@ std::vector<float> NpyArray::floats() const { return Converted<float, float>(byt
 
 std::vector<int64_t> NpyArray::integers() const {
   switch (type) {
-    case NpyType::kU8: return Converted<uint8_t, int64_t>(bytes);
-    case NpyType::kI32: return Converted<int32_t, int64_t>(bytes);
-    default: return Converted<int64_t, int64_t>(bytes);
+    case NpyType::kU8:
+      return Converted<uint8_t, int64_t>(bytes);
+    case NpyType::kI32:
+      return Converted<int32_t, int64_t>(bytes);
+    default:
+      return Converted<int64_t, int64_t>(bytes);
   }
 }
 

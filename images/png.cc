@@ -108,7 +108,9 @@ bool WriteImage(Writer& writer, const Image& image) {
 Image DecodePng(Bytes bytes, const std::string& name, int& orientation) {
   Reader reader;
   reader.rest = bytes;
-  const auto refuse = [&] { throw InputError(name, std::string("damaged PNG: ") + reader.message); };
+  const auto refuse = [&] {
+    throw InputError(name, std::string("damaged PNG: ") + reader.message);
+  };
   reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, OnReadError, OnWarning);
   if (reader.png == nullptr) throw std::bad_alloc();
   reader.info = png_create_info_struct(reader.png);

@@ -92,8 +92,10 @@ Image DecodePnm(Bytes bytes, const std::string& name) {
   const size_t stride = bits ? (static_cast<size_t>(width) + 7) / 8
                              : static_cast<size_t>(width) * channels * (most > 255 ? 2 : 1);
   Bytes binary;
-  if (text) in.ExpectBytes(samples);
-  else binary = in.Binary(stride * static_cast<size_t>(height));
+  if (text)
+    in.ExpectBytes(samples);
+  else
+    binary = in.Binary(stride * static_cast<size_t>(height));
 
   Image image(static_cast<int>(width), static_cast<int>(height), channels);
   if (text) {

@@ -58,7 +58,9 @@ std::string Assign(Preprocessing& p, std::string_view key, const std::vector<dou
   const auto range = [](int low, int high) {
     return "an integer from " + std::to_string(low) + " to " + std::to_string(high);
   };
-  const auto integer = [&](int low, int high) { return v.size() == 1 && AreIntegers(v, low, high); };
+  const auto integer = [&](int low, int high) {
+    return v.size() == 1 && AreIntegers(v, low, high);
+  };
   if (key == "channels") {
     if (!integer(1, 3) || v[0] == 2) return "1 or 3";
     p.channels = static_cast<int>(v[0]);

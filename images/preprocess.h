@@ -1,5 +1,5 @@
-// What is done to an image before a network sees it. Stored with every checkpoint and model, applied
-// to every image however it came.
+// What is done to an image before a network sees it. Stored with every checkpoint and model,
+// applied to every image however it came.
 #pragma once
 
 #include <cstddef>
@@ -13,13 +13,12 @@ namespace lbrt {
 
 // In this order: channels, resize, crop, pad, normalise.
 struct Preprocessing {
-  int channels = 3;            // 1 or 3: colour to luma, grey repeated
-  int resize = 0;              // the shorter side; 0 = as it is
-  int crop_height = 0;         // from the centre; both 0 = no crop
-  int crop_width = 0;
-  int pad = 0;                 // black pixels on each side
-  std::vector<double> mean;    // per channel, of values in 0..1
-  std::vector<double> std;     // per channel, > 0
+  int channels = 3;                     // 1 or 3: colour to luma, grey repeated
+  int resize = 0;                       // the shorter side; 0 = as it is
+  int crop_height = 0, crop_width = 0;  // from the centre; both 0 = no crop
+  int pad = 0;                          // black pixels on each side
+  std::vector<double> mean;             // per channel, of values in 0..1
+  std::vector<double> std;              // per channel, > 0
 
   friend bool operator==(const Preprocessing&, const Preprocessing&) = default;
 };

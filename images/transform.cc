@@ -184,8 +184,8 @@ Image WithChannels(Image image, int channels) {
     for (size_t i = 0; i < count; ++i) std::fill_n(out + 3 * i, 3, in[i]);
   } else {
     for (size_t i = 0; i < count; ++i, in += 3)
-      out[i] = static_cast<uint8_t>(
-          (19595u * in[0] + 38470u * in[1] + 7471u * in[2] + 32768u) >> 16);
+      out[i] =
+          static_cast<uint8_t>((19595u * in[0] + 38470u * in[1] + 7471u * in[2] + 32768u) >> 16);
   }
   return result;
 }
