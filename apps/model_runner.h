@@ -34,6 +34,7 @@ class ModelRunner {
   size_t file_bytes() const { return file_.size(); }
   const lbrt_model* model() const { return model_; }
   const lbrt_info& info() const { return info_; }
+  const lbrt_tensor& input() const { return input_; }  // input 0, with the session's memory
   int width() const { return width_; }
   int threads() const { return threads_; }
 

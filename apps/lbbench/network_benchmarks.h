@@ -1,0 +1,41 @@
+// Whole networks with random weights, beside the other engines' form of the same topology.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "apps/lbbench/kernel_benchmarks.h"
+#include "apps/lbbench/measure.h"
+#include "network/import.h"
+
+namespace lbrt {
+
+struct NetworkChoice {
+  std::string name;  // "network/recu/resnet20/i24"
+  const char* network;
+  Stem stem;
+  Peak peak;   // of its multiply-adds with quantized weights
+  bool peers;  // other engines run it too
+};
+
+std::vector<NetworkChoice> NetworkChoices();
+
+class NetworkBenchmark {
+ public:
+  // Checks every engine's result; throws InputError where one is wrong.
+  NetworkBenchmark(const NetworkChoice& choice, const char* isa);
+
+  const std::string& name() const { return name_; }
+  Peak peak() const { return peak_; }
+  int64_t macs() const { return macs_; }  // with quantized weights, padding not counted
+  const std::vector<Timed>& engines() const { return engines_; }  // lbrt's first
+
+ private:
+  std::string name_;
+  Peak peak_;
+  int64_t macs_;
+  std::vector<Timed> engines_;
+};
+
+}  // namespace lbrt

@@ -1,0 +1,77 @@
+#include "apps/random_model.h"
+
+#include <sstream>
+
+#include "converter/emit.h"
+#include "converter/passes.h"
+#include "images/preprocess.h"
+
+namespace lbrt {
+namespace {
+
+// Sizes as training leaves them: unit batch norms, variances away from zero.
+float Sized(const std::string& name, float x) {
+  if (name.ends_with("running_var")) return 1 + 0.5f * x;
+  if (name.find("bn") != std::string::npos && name.ends_with(".weight")) return 1 + 0.5f * x;
+  return 0.5f * x;
+}
+
+StateDict RandomTensors(const Network& network) {
+  StateDict tensors;
+  uint64_t seed = 0;
+  for (const TensorSpec& spec : network.tensors) {
+    HostTensor tensor = HostTensor::Zeros(spec.type, spec.shape);
+    const size_t count = static_cast<size_t>(tensor.numel());
+    if (spec.type == DType::kF32) {
+      const std::vector<float> values = RandomFloats(count, ++seed);
+      for (size_t i = 0; i < count; ++i) tensor.f32()[i] = Sized(spec.name, values[i]);
+    }
+    tensors[spec.name] = std::move(tensor);
+  }
+  return tensors;
+}
+
+std::vector<std::string> Lines(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+}  // namespace
+
+std::vector<float> RandomFloats(size_t count, uint64_t seed) {
+  std::vector<float> result(count);
+  uint64_t state = (seed + 1) * 0xd1342543de82ef95;
+  for (float& x : result) {  // splitmix64
+    uint64_t z = state += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    z ^= z >> 31;
+    x = static_cast<float>(static_cast<int64_t>(z) >> 39) * 0x1p-24f;
+  }
+  return result;
+}
+
+RandomModel MakeRandomModel(const std::string& network, Stem stem) {
+  RandomModel model;
+  model.network = BuildNetwork(network, {});
+  const NetworkDefaults defaults = DefaultsOf(model.network);
+  const Preprocessing preprocessing = FromText(defaults.preprocessing, network);
+  ImportOptions options;
+  options.stem = stem;
+  options.mean = preprocessing.mean;
+  options.std = preprocessing.std;
+  ImportReport report;
+  model.graph = std::make_unique<Graph>(
+      Import(model.network, RandomTensors(model.network), options, &report));
+  model.lowered = Lower(*model.graph);
+  for (const Pass& pass : Passes()) pass.run(model.lowered);
+  ModelTexts texts;
+  texts.preprocessing = defaults.preprocessing;
+  texts.labels = Lines(defaults.labels);
+  model.file = Emit(model.lowered, texts);
+  return model;
+}
+
+}  // namespace lbrt
