@@ -343,4 +343,20 @@ Dataset OpenDataset(const std::vector<std::string>& paths, Split split,
                    " files: IDX images and labels, or X.npy and y.npy");
 }
 
+Dataset OpenImages(const std::vector<std::string>& paths) {
+  const fs::path first = paths.empty() ? fs::path() : fs::path(paths[0]);
+  Dataset data;
+  if (HasImageExtension(first)) {
+    data.files = paths;
+  } else if (paths.size() == 1 && IsFolder(first)) {
+    for (const fs::path& file : Entries(first, HasImageExtension))
+      data.files.push_back(file.string());
+  } else if (paths.size() == 1 && first.extension() == ".npy") {
+    return OpenArray(paths[0]);
+  }
+  if (data.files.empty()) return OpenDataset(paths, Split::kTest);
+  data.source = paths[0];
+  return data;
+}
+
 }  // namespace lbrt

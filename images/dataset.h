@@ -52,4 +52,8 @@ Dataset OpenDataset(const std::vector<std::string>& paths, Split split,
 // [h w 3] are one image), or the network's own input as f32 [n ...].
 Dataset OpenArray(const std::string& path);
 
+// Samples whose labels do not matter: image files, a folder of them, an array, or whatever
+// OpenDataset takes (of a known data set, the test images).
+Dataset OpenImages(const std::vector<std::string>& paths);
+
 }  // namespace lbrt

@@ -417,5 +417,16 @@ TEST(ArraysTest, LabelsThatDoNotFitAreRefused) {
       "y.npy: integers that are not 8-bit");
 }
 
+TEST(ImagesWithoutLabelsTest, AreFilesFoldersArraysAndDataSets) {
+  TemporaryFolder folder;
+  MakeClass(folder, "cat", {2, 1});
+  MakeClass(folder, "dog", {3});
+  const std::string cat = folder / "cat", dog = folder / "dog";
+  EXPECT_EQ(OpenImages({dog + "/d.png", cat + "/b.png"}).name(1), "cat/b.png");
+  EXPECT_EQ(OpenImages({cat}).name(0), "cat/b.png");
+  EXPECT_EQ(OpenImages({folder.path().string()}).size(), 3u);  // class folders
+  ExpectRefusal([&] { OpenImages({folder / "nothing"}); }, "no such file or folder");
+}
+
 }  // namespace
 }  // namespace lbrt

@@ -103,6 +103,16 @@ TEST(Passes, AStreamThatNobodyElseReadsIsNotStored) {
   EXPECT_EQ(lowered.ops[0].stages[0].out_f32, -1);
 }
 
+TEST(Passes, OfTwoAffinesOnOneSumTheFirstIsASecondStage) {
+  GraphBuilder g;
+  const int x = g.Sign(g.Input(ValueType::kF32, 4, 4, 4));
+  const int sum = g.Conv(x, WeightKind::kSign, 4, k3x3);
+  const Graph graph = g.Finish(g.Add(g.Affine(sum), g.Affine(sum)));
+  const LoweredGraph lowered = RunPasses(graph);
+  EXPECT_EQ(Shape(lowered), "eltwise conv+ eltwise");
+  EXPECT_EQ(lowered.ops[1].stages[0].out_f32, sum);  // the integers, as floats
+}
+
 TEST(Passes, AThirdStageStaysAloneAndSaysSo) {
   GraphBuilder g;
   int x = g.Conv(g.Input(ValueType::kF32, 3, 3, 2), WeightKind::kFloat, 2, k3x3);
@@ -180,7 +190,7 @@ TEST(Passes, SignsTakenTwiceOfOneValueAreOneOpEach) {
   const int a = g.Conv(g.Sign(z), WeightKind::kSign, 2, k3x3);
   const int b = g.Conv(g.Sign(z), WeightKind::kSign, 2, k3x3);
   const Graph graph = g.Finish(g.Add(a, b));
-  EXPECT_EQ(Shape(RunPasses(graph)), "conv eltwise conv conv");
+  EXPECT_EQ(Shape(RunPasses(graph)), "conv conv eltwise conv");
 }
 
 TEST(Passes, APoolingHasNoEpilogue) {

@@ -1,0 +1,246 @@
+// lbconvert: makes a `.lbm` model of a checkpoint, checks it, and describes both.
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+
+#include <CLI/CLI.hpp>
+
+#include "apps/command_line.h"
+#include "apps/lbconvert/describe.h"
+#include "apps/lbconvert/verify.h"
+#include "apps/model_runner.h"
+#include "apps/progress.h"
+#include "apps/table.h"
+#include "converter/emit.h"
+#include "converter/passes.h"
+#include "images/file.h"
+#include "images/preprocess.h"
+#include "network/checkpoint.h"
+#include "network/import.h"
+#if LBRT_FLOAT_CHECK
+#include "apps/lbconvert/float_check.h"
+#endif
+
+namespace lbrt {
+namespace {
+
+struct Flags {
+  std::string checkpoint, model;
+  std::string network, stem = "i24";
+  std::string preprocess, labels;
+  std::string describe;
+  std::vector<std::string> verify, measure;  // a data set's path or paths
+  size_t limit = 16;
+};
+
+void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+// What the checkpoint says under `key`, else `fallback`; a file the user names wins over both.
+std::string TextOf(const std::string& file, const Checkpoint& checkpoint, const std::string& key,
+                   const std::string& fallback) {
+  if (!file.empty()) {
+    const std::vector<uint8_t> bytes = ReadFile(file);
+    return std::string(bytes.begin(), bytes.end());
+  }
+  const auto found = checkpoint.text.find(key);
+  return found != checkpoint.text.end() ? found->second : fallback;
+}
+
+std::vector<std::string> Lines(const std::string& text) {
+  std::vector<std::string> lines;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string line = text.substr(begin, end - begin);
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    lines.push_back(std::move(line));
+    begin = end + 1;
+  }
+  while (!lines.empty() && lines.back().empty()) lines.pop_back();
+  return lines;
+}
+
+Preprocessing PreprocessingOf(const Flags& flags, const Checkpoint& checkpoint,
+                              const Network& network) {
+  const std::string name =
+      flags.preprocess.empty() ? flags.checkpoint + ": preprocessing" : flags.preprocess;
+  const Preprocessing p = FromText(
+      TextOf(flags.preprocess, checkpoint, "preprocessing", DefaultsOf(network).preprocessing),
+      name);
+  const Node& input = network.nodes[0];
+  if (p.channels != input.channels)
+    throw InputError(name, "makes " + std::to_string(p.channels) + " channels, expected " +
+                               std::to_string(input.channels) + " as " + network.name + " has");
+  if (p.crop_height != 0 &&
+      (p.crop_height + 2 * p.pad != input.height || p.crop_width + 2 * p.pad != input.width))
+    throw InputError(name, "makes images of " + std::to_string(p.crop_width + 2 * p.pad) + "x" +
+                               std::to_string(p.crop_height + 2 * p.pad) + " pixels, expected " +
+                               std::to_string(input.width) + "x" + std::to_string(input.height) +
+                               " as " + network.name + " has");
+  return p;
+}
+
+std::vector<std::string> LabelsOf(const Flags& flags, const Checkpoint& checkpoint,
+                                  const Network& network) {
+  std::vector<std::string> labels =
+      Lines(TextOf(flags.labels, checkpoint, "labels", DefaultsOf(network).labels));
+  const size_t classes = static_cast<size_t>(network.node(network.output).channels);
+  if (!labels.empty() && labels.size() != classes)
+    throw InputError(flags.labels.empty() ? flags.checkpoint : flags.labels,
+                     std::to_string(labels.size()) + " labels, expected " +
+                         std::to_string(classes) + ", one a line");
+  return labels;
+}
+
+// What the checkpoint says of itself, and how it was converted.
+std::vector<std::pair<std::string, std::string>> ProvenanceOf(const Flags& flags,
+                                                              const Checkpoint& checkpoint,
+                                                              const Network& network) {
+  std::vector<std::pair<std::string, std::string>> notes = {
+      {"network", network.name},
+      {"arguments", ArgumentsText(network.arguments)},
+      {"stem", flags.stem},
+      {"converter", "lbconvert " LBRT_VERSION}};
+  for (const auto& [key, value] : checkpoint.text)
+    if (key != "network" && key != "arguments" && key != "preprocessing" && key != "labels")
+      notes.emplace_back(key, value);
+  for (const auto& [key, value] : checkpoint.integers)
+    if (key != "random_state") notes.emplace_back(key, std::to_string(value));
+  for (const auto& [key, value] : checkpoint.numbers) notes.emplace_back(key, Fixed(value, 4));
+  return notes;
+}
+
+// Top-1 accuracy of a model on a labelled data set.
+std::pair<std::string, float> Measure(const Flags& flags, const std::vector<uint8_t>& file) {
+  ModelRunner runner(file, "the converted model", {});
+  const Dataset data = OpenDataset(flags.measure, Split::kTest, runner.labels());
+  size_t correct = 0;
+  Progress progress("measuring", data.size());
+  for (size_t i = 0; i < data.size(); ++i) {
+    if (data.labels[i] >= runner.classes())
+      throw InputError(data.name(i), "label " + std::to_string(data.labels[i]) + ", but there are " +
+                                         std::to_string(runner.classes()) + " classes");
+    runner.SetSample(data, i);
+    correct += RankOf(runner.Run(), data.labels[i]) == 0;
+    progress.Show(i + 1);
+  }
+  const std::string source = std::filesystem::path(data.source).filename().string();
+  return {"top-1 on " + Grouped(static_cast<int64_t>(data.size())) + " images of " + source + ", " +
+              flags.stem + " stem",
+          static_cast<float>(100.0 * static_cast<double>(correct) /
+                             static_cast<double>(data.size()))};
+}
+
+std::string VerifyReport(const Flags& flags, const Checkpoint& checkpoint, const Network& network,
+                         const Preprocessing& preprocessing, const LoweredGraph& lowered,
+                         const std::vector<uint8_t>& file) {
+  const Dataset data = OpenImages(flags.verify);
+  const size_t images = std::min(flags.limit, data.size());
+  if (images == 0) throw InputError(flags.verify[0], "no images");
+  const Verification result = Verify(lowered, file, data, images);
+  std::string text = "verified: " + std::to_string(result.images) + " images, " +
+                     std::to_string(result.ops) + " ops, on ";
+  for (const std::string& column : result.columns) text += column + ", ";
+  text += "equal to the interpreter bit by bit\n";
+#if LBRT_FLOAT_CHECK
+  text += FloatCheck(network, checkpoint.state, preprocessing, data, result);
+#else
+  (void)checkpoint, (void)network, (void)preprocessing;
+#endif
+  return text;
+}
+
+int Convert(const Flags& flags) {
+  const Checkpoint checkpoint = ReadCheckpoint(flags.checkpoint);
+  const Network network = NetworkOf(checkpoint, flags.network);
+  const Preprocessing preprocessing = PreprocessingOf(flags, checkpoint, network);
+  ModelTexts texts;
+  texts.preprocessing = ToText(preprocessing);
+  texts.labels = LabelsOf(flags, checkpoint, network);
+  texts.provenance = ProvenanceOf(flags, checkpoint, network);
+
+  ImportReport report;
+  const Graph graph =
+      Import(network, checkpoint.state,
+             {ParseStem(flags.stem), preprocessing.mean, preprocessing.std}, &report);
+  LoweredGraph lowered = Lower(graph);
+  for (const Pass& pass : Passes()) pass.run(lowered);
+  std::vector<uint8_t> file = Emit(lowered, texts);
+  if (!flags.measure.empty()) {
+    texts.accuracy.push_back(Measure(flags, file));
+    file = Emit(lowered, texts);
+  }
+  std::string checked;
+  if (!flags.verify.empty())
+    checked = VerifyReport(flags, checkpoint, network, preprocessing, lowered, file);
+  RunnerOptions scalar;
+  scalar.isa = "scalar";
+  const ModelRunner opened(file, "the converted model", scalar);  // as every reader will
+  WriteFile(flags.model, file);
+
+  const NetworkCounts counts = Count(network);
+  Print(ConversionReport(lowered, report) + "\n" + Printable(flags.model) + ": " +
+        Grouped(static_cast<int64_t>(file.size())) + " bytes for " + Grouped(counts.parameters) +
+        " parameters of " + network.name + ", " + Grouped(static_cast<int64_t>(lowered.ops.size())) +
+        " ops made of " + Grouped(static_cast<int64_t>(graph.nodes.size()) - 1) +
+        " nodes; multiply-adds an image: " + Grouped(counts.quantized_macs) +
+        " with one-bit weights, " + Grouped(counts.float_macs) + " others\n" + checked);
+  for (const auto& [what, percent] : texts.accuracy)
+    Print("measured: " + Printable(what) + ": " + Fixed(percent, 2) + " %\n");
+  return 0;
+}
+
+int Command(const Flags& flags) {
+  if (!flags.describe.empty()) {
+    if (!flags.checkpoint.empty()) throw UsageError("--describe excludes CKPT and MODEL");
+    Print(Describe(flags.describe, flags.network));
+    return 0;
+  }
+  if (flags.checkpoint.empty()) throw UsageError("CKPT is missing (see --help)");
+  if (flags.model.empty()) throw UsageError("MODEL is missing (see --help)");
+  std::error_code ignored;
+  if (std::filesystem::equivalent(flags.checkpoint, flags.model, ignored))
+    throw UsageError("MODEL is CKPT: " + flags.model + " would be overwritten");
+  return Convert(flags);
+}
+
+}  // namespace
+}  // namespace lbrt
+
+int main(int argc, char** argv) {
+  lbrt::Flags flags;
+  CLI::App app(
+      "Makes a .lbm model, which devices run, of a checkpoint.\n\n"
+      "example: lbconvert best.pt cifar10.lbm --verify cat.png",
+      "lbconvert");
+  app.add_option("CKPT", flags.checkpoint,
+                 "the checkpoint: lbtrain's, or a published one (then with --network)");
+  app.add_option("MODEL", flags.model, "the model to write");
+  app.add_option("--network", flags.network,
+                 "the network of a checkpoint that does not say it: " + [] {
+                   std::string names;
+                   for (const std::string& name : lbrt::NetworkNames())
+                     names += (names.empty() ? "" : ", ") + name;
+                   return names;
+                 }());
+  app.add_option("--stem", flags.stem,
+                 "the first layer's weights as fixed-point numbers: i24, or i16 and i8, which are "
+                 "faster and lossy; f32 keeps them floats")
+      ->check(CLI::IsMember({"i24", "i16", "i8", "f32"}))
+      ->capture_default_str();
+  app.add_option("--preprocess", flags.preprocess,
+                 "file of `key = value` lines to use instead of the checkpoint's preprocessing");
+  app.add_option("--labels", flags.labels,
+                 "file of class names, one a line, to use instead of the checkpoint's");
+  app.add_option("--verify", flags.verify,
+                 "compare the model with the interpreter on these images, op by op and bit by bit, "
+                 "on every instruction set of this CPU: images, a folder of them, or a data set")
+      ->expected(1, -1);
+  app.add_option("--limit", flags.limit, "verify the first N images only")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--measure", flags.measure,
+                 "measure the accuracy on a labelled data set and store it in the model")
+      ->expected(1, 2);
+  app.add_option("--describe", flags.describe, "print what a checkpoint or a model holds");
+  return lbrt::RunCommand(app, argc, argv, [&flags] { return lbrt::Command(flags); });
+}

@@ -1,0 +1,280 @@
+#include "apps/lbconvert/describe.h"
+
+#include <cstdio>
+
+#include "apps/model_runner.h"
+#include "apps/table.h"
+#include "images/error.h"
+#include "images/file.h"
+
+namespace lbrt {
+namespace {
+
+std::string Grouped(size_t n) { return Grouped(static_cast<int64_t>(n)); }
+
+std::string PixelsText(int height, int width, int channels) {
+  return std::to_string(height) + "x" + std::to_string(width) + "x" + std::to_string(channels);
+}
+
+std::string WindowText(const Window& w) {
+  std::string text = " " + std::to_string(w.kernel_h) + "x" + std::to_string(w.kernel_w);
+  if (w.stride_h != 1 || w.stride_w != 1) text += " s" + std::to_string(w.stride_h);
+  if (w.pad_top != 0 || w.pad_left != 0) text += " p" + std::to_string(w.pad_top);
+  return text;
+}
+
+// "key: value", with lines of a value after the first one indented.
+std::string KeyText(const std::string& key, const std::string& value) {
+  std::string text = key + ": ";
+  for (size_t i = 0; i < value.size(); ++i) {
+    if (value[i] != '\n') text += value[i];
+    else if (i + 1 < value.size()) text += "\n  ";
+  }
+  std::string printable;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    printable += Printable(text.substr(begin, end - begin)) + "\n";
+    begin = end + 1;
+  }
+  return printable;
+}
+
+std::string Joined(const std::vector<std::string>& words, const char* separator) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : separator) + word;
+  return text;
+}
+
+// ------------------------------------------------------------------------------- checkpoints
+
+std::string KindText(const Node& node) {
+  switch (node.kind) {
+    case NodeKind::kInput: return "input";
+    case NodeKind::kConv: return "conv" + WindowText(node.window);
+    case NodeKind::kLinear: return "linear";
+    case NodeKind::kBatchNorm: return "batch norm";
+    case NodeKind::kQuantize: return "sign";
+    case NodeKind::kRelu: return "relu";
+    case NodeKind::kHardtanh: return "hardtanh";
+    case NodeKind::kAdd: return "add";
+    case NodeKind::kAvgPool: return "average pool" + WindowText(node.window);
+    case NodeKind::kGlobalAvgPool: return "average pool";
+    case NodeKind::kPadChannels:
+      return "pad channels " + std::to_string(node.pad_before) + "+" +
+             std::to_string(node.pad_after);
+  }
+  return "";
+}
+
+// Of the tensors that are a node's own.
+struct Sizes {
+  size_t parameters = 0, bytes = 0;
+};
+Sizes SizesOf(const Network& network, const Node& node) {
+  Sizes sizes;
+  for (const TensorSpec& spec : network.tensors) {
+    const bool own = spec.name == node.weight ||
+                     (spec.name.starts_with(node.name + ".") &&
+                      spec.name.find('.', node.name.size() + 1) == std::string::npos);
+    if (!own) continue;
+    const auto elements = static_cast<size_t>(HostTensor{spec.type, spec.shape, {}}.numel());
+    if (!spec.buffer) sizes.parameters += elements;
+    sizes.bytes += elements * DTypeSize(spec.type);
+  }
+  return sizes;
+}
+
+std::string DescribeNetwork(const Network& network) {
+  Table table({"node", "op", "inputs", "result", "weights", "parameters",
+               "bytes"});
+  for (const Node& node : network.nodes) {
+    std::vector<std::string> inputs;
+    for (const Value input : node.inputs) inputs.push_back(network.node(input).name);
+    std::string weights;
+    if (!node.weight.empty())
+      weights = node.weights == WeightQuantizer::kFloat ? "fp32" : "1 bit";
+    if (node.kind == NodeKind::kBatchNorm) weights = "fp32";
+    const Sizes sizes = SizesOf(network, node);
+    table.Add({node.name, KindText(node), Joined(inputs, ", "),
+               node.height == 0 ? std::to_string(node.channels)
+                                : PixelsText(node.height, node.width, node.channels),
+               weights, sizes.bytes == 0 ? "" : Grouped(sizes.parameters),
+               sizes.bytes == 0 ? "" : Grouped(sizes.bytes)});
+  }
+  const NetworkCounts counts = Count(network);
+  return table.Text() + "\n" + Grouped(counts.parameters) + " parameters; " +
+         Grouped(counts.quantized_weights) + " one-bit weights in " +
+         Grouped(counts.quantized_layers) + " layers (" + Grouped(counts.quantized_weights / 8) +
+         " bytes packed), " + Grouped(counts.float_weights) +
+         " fp32 weights; multiply-adds an image: " + Grouped(counts.quantized_macs) +
+         " with one-bit weights, " + Grouped(counts.float_macs) + " with fp32\n";
+}
+
+std::string DescribeTensors(const StateDict& state) {
+  Table table({"tensor", "shape", "type", "bytes"});
+  size_t bytes = 0;
+  for (const std::string& name : state.names()) {
+    const HostTensor& tensor = state.at(name);
+    bytes += tensor.bytes.size();
+    table.Add({Printable(name), ShapeText(tensor.shape), DTypeName(tensor.type),
+               Grouped(tensor.bytes.size())});
+  }
+  return table.Text() + "\n" + Grouped(state.size()) + " tensors, " + Grouped(bytes) + " bytes\n";
+}
+
+std::string DescribeCheckpoint(const std::string& path, const std::string& network_name) {
+  const Checkpoint checkpoint = ReadCheckpoint(path);
+  std::string text = Printable(path) + ": checkpoint";
+  if (network_name.empty() && checkpoint.text.count("network") == 0) {
+    text += " of a network it does not name (see --network)\n\n" + DescribeTensors(checkpoint.state);
+  } else {
+    const Network network = NetworkOf(checkpoint, network_name);
+    text += " of " + network.name + " " + ArgumentsText(network.arguments) + "\n\n" +
+            DescribeNetwork(network);
+    for (const auto& [key, value] :
+         {std::pair("preprocessing", DefaultsOf(network).preprocessing),
+          std::pair("labels", DefaultsOf(network).labels)})
+      if (checkpoint.text.count(key) == 0)
+        text += KeyText(std::string(key) + " (the published ones, since it has none)", value);
+  }
+  for (const auto& [key, value] : checkpoint.text) text += KeyText(key, value);
+  for (const auto& [key, value] : checkpoint.integers) text += KeyText(key, std::to_string(value));
+  for (const auto& [key, value] : checkpoint.numbers) text += KeyText(key, Fixed(value, 4));
+  return text;
+}
+
+// ------------------------------------------------------------------------------------ models
+
+const char* TypeText(lbrt_type type) {
+  return type == LBRT_U8 ? "u8" : type == LBRT_SIGN ? "1 bit" : "f32";
+}
+
+std::string TensorText(const lbrt_tensor& tensor) {
+  return std::string(tensor.name != nullptr ? Printable(tensor.name) : "") + " (" +
+         TypeText(tensor.type) + " " +
+         PixelsText(tensor.shape[1], tensor.shape[2], tensor.shape[3]) + ")";
+}
+
+std::string DescribeOps(const ModelRunner& runner) {
+  Table table({"op", "name", "kind", "result", "precision", "MACs", "bytes", "makes"});
+  for (uint32_t i = 0; i < runner.info().ops; ++i) {
+    lbrt_op op = {};
+    op.struct_size = sizeof op;
+    lbrt_model_op(runner.model(), i, &op);
+    std::vector<std::string> makes;
+    for (uint32_t k = 0; k < op.tensor_count; ++k) {
+      uint32_t index = 0;
+      lbrt_op_tensor(runner.model(), i, k, &index);
+      lbrt_tensor tensor = {};
+      tensor.struct_size = sizeof tensor;
+      lbrt_model_tensor(runner.model(), index, &tensor);
+      makes.push_back((tensor.name != nullptr ? Printable(tensor.name) : "") + " " +
+                      TypeText(tensor.type));
+    }
+    table.Add({std::to_string(i), op.name != nullptr ? Printable(op.name) : "", op.kind,
+               PixelsText(op.shape[1], op.shape[2], op.shape[3]), op.precision, Grouped(op.macs),
+               Grouped(op.weight_bytes), Joined(makes, ", ")});
+  }
+  return table.Text();
+}
+
+std::string DescribeModel(const std::string& path) {
+  RunnerOptions options;
+  options.isa = "scalar";
+  const ModelRunner runner(path, options);  // verifies all checksums
+  lbrt_tensor input = {}, output = {};
+  input.struct_size = output.struct_size = sizeof input;
+  lbrt_model_input(runner.model(), 0, &input);
+  lbrt_model_output(runner.model(), 0, &output);
+  const lbrt_info& info = runner.info();
+  char features[20];
+  std::snprintf(features, sizeof features, "0x%llx",
+                static_cast<unsigned long long>(info.features));
+
+  std::string text = Printable(path) + ": model, " + Grouped(runner.file_bytes()) + " bytes, " +
+                     Grouped(info.weight_bytes) +
+                     " of them weights; its checksums hold; features " + features + "\n\n" +
+                     DescribeOps(runner) + "\ninput: " + TensorText(input) +
+                     "\noutput: " + TensorText(output) + "\n";
+  if (input.preprocessing != nullptr) text += KeyText("preprocessing", input.preprocessing);
+  text += KeyText("labels", Joined(runner.labels(), ", "));
+  const char *key = nullptr, *value = nullptr;
+  for (size_t i = 0; i < info.notes && lbrt_note(runner.model(), i, &key, &value) == LBRT_OK; ++i)
+    text += KeyText(key, value != nullptr ? value : "");
+  float percent = 0;
+  for (size_t i = 0;
+       i < info.measurements && lbrt_measurement(runner.model(), i, &key, &percent) == LBRT_OK; ++i)
+    text += KeyText(std::string("measured, ") + key, Fixed(percent, 2) + " %");
+  return text;
+}
+
+// -------------------------------------------------------------------------------- conversions
+
+std::string KindText(const GraphNode& node) {
+  switch (node.op) {
+    case GraphOp::kInput: return "input";
+    case GraphOp::kConv: return "conv" + WindowText(node.window);
+    case GraphOp::kAffine: return "affine";
+    case GraphOp::kAdd: return "add";
+    case GraphOp::kActivation:
+      return node.activation == Activation::kRelu ? "relu" : "hardtanh";
+    case GraphOp::kSign: return "sign";
+    case GraphOp::kAvgPool: return "average pool" + WindowText(node.window);
+    case GraphOp::kPadChannels: return "pad channels";
+  }
+  return "";
+}
+
+const char* TypeText(ValueType type) {
+  return type == ValueType::kU8 ? "u8" : type == ValueType::kSign ? "1 bit" : "f32";
+}
+
+std::string WeightsText(const GraphNode& conv) {
+  switch (conv.weight_kind) {
+    case WeightKind::kSign: return "1 bit";
+    case WeightKind::kFloat: return "fp32";
+    case WeightKind::kFixed: return "i" + std::to_string(8 * conv.limbs);
+  }
+  return "";
+}
+
+std::string NoteText(const LoweredGraph& lowered, const LoweredGraph::Op& op) {
+  if (!op.note.empty()) return op.note;
+  if (op.kind != LoweredGraph::Kind::kConv) return "";
+  const GraphNode& conv = lowered.node(op.nodes[0]);
+  if (conv.weight_kind != WeightKind::kFloat) return "";
+  return op.input == 0 ? "fp32 by --stem f32" : "fp32: its weights and its input are real numbers";
+}
+
+}  // namespace
+
+std::string Describe(const std::string& path, const std::string& network) {
+  const std::vector<uint8_t> file = ReadFile(path);
+  const bool model = file.size() >= 3 && file[0] == 'L' && file[1] == 'B' && file[2] == 'M';
+  return model ? DescribeModel(path) : DescribeCheckpoint(path, network);
+}
+
+std::string ConversionReport(const LoweredGraph& lowered, const ImportReport& import) {
+  Table table({"op", "made of", "weights", "input", "result", "stored as", "weight bytes", "note"});
+  for (const LoweredGraph::Op& op : lowered.ops) {
+    std::vector<std::string> parts, stored;
+    for (const int node : op.nodes) parts.push_back(KindText(lowered.node(node)));
+    for (const int value : OutputsOf(op)) stored.push_back(TypeText(lowered.node(value).type));
+    const GraphNode& first = lowered.node(op.nodes[0]);
+    const GraphNode& last = lowered.node(op.nodes.back());
+    size_t bytes = 0;
+    for (const auto& plane : op.planes) bytes += plane.size();
+    const bool conv = op.kind == LoweredGraph::Kind::kConv;
+    table.Add({first.name, Joined(parts, ", "), conv ? WeightsText(first) : "",
+               TypeText(lowered.node(op.input).type),
+               PixelsText(last.height, last.width, last.channels), Joined(stored, ", "),
+               conv ? Grouped(bytes) : "", NoteText(lowered, op)});
+  }
+  std::string text = table.Text() + "\n" + Grouped(import.zero_weights) +
+                     " one-bit weights were exactly zero (stored as +1), " +
+                     Grouped(import.dead_channels) + " channels had no others\n";
+  for (const std::string& line : import.lines) text += "  " + Printable(line) + "\n";
+  return text;
+}
+
+}  // namespace lbrt

@@ -1,0 +1,25 @@
+// `lbconvert --verify`: the runtime against the interpreter (converter/interpret.h), op by op.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "converter/lowered.h"
+#include "images/dataset.h"
+
+namespace lbrt {
+
+struct Verification {
+  size_t images = 0, ops = 0;
+  std::vector<std::string> columns;  // the instruction sets compared: all this CPU can run
+  std::vector<float> logits;         // [images classes]
+};
+
+// Runs `file`, which was made from `lowered`, on the first `images` samples with every instruction
+// set, and compares every value that an op stores with the graph's, bit by bit. Throws InputError
+// naming the first op that differs.
+Verification Verify(const LoweredGraph& lowered, const std::vector<uint8_t>& file,
+                    const Dataset& data, size_t images);
+
+}  // namespace lbrt

@@ -1,0 +1,205 @@
+#include "converter/emit.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "converter/passes.h"
+#include "runtime/lbrt.h"
+#include "schema/crc32c.h"
+#include "schema/features.h"
+#include "schema/header.h"
+#include "tests/graphs.h"
+
+namespace lbrt {
+namespace {
+
+ModelTexts SomeTexts() {
+  return {"channels = 3\nmean = 0 0 0\nstd = 1 1 1\n",
+          {"cat", "dog"},
+          {{"network", "hand-made"}},
+          {{"top-1", 87.5f}}};
+}
+
+LoweredGraph AllPasses(const Graph& graph) {
+  LoweredGraph lowered = Lower(graph);
+  for (const Pass& pass : Passes()) pass.run(lowered);
+  return lowered;
+}
+
+// A bit of everything: an integer stem, signs, a pooled shortcut, a second stage, a float head.
+Graph EverythingGraph() {
+  GraphBuilder g;
+  const Window k3x3 = SquareWindow(3, 1, 1);
+  const int x = g.Input(ValueType::kU8, 8, 8, 3);
+  const int stem = g.Affine(g.Conv(x, WeightKind::kFixed, 4, k3x3, 3), 1e-9f);
+  const int z = g.Activate(stem, Activation::kHardtanh);
+  const int binary =
+      g.Affine(g.Conv(g.Sign(z), WeightKind::kSign, 8, SquareWindow(3, 2, 1)), 0.1f);
+  const int shortcut = g.PadChannels(g.AvgPool(z, SquareWindow(2, 2, 0)), 2, 2);
+  const int stream = g.Add(binary, shortcut);
+  const int relu = g.Activate(g.Affine(stream), Activation::kRelu);
+  const int sum = g.Add(g.Affine(g.Conv(relu, WeightKind::kSign, 8, k3x3)), stream);
+  const int pooled = g.AvgPool(sum, SquareWindow(4, 1, 0));
+  return g.Finish(g.Affine(g.Conv(pooled, WeightKind::kFloat, 2, Window{})));
+}
+
+struct Parsed {
+  explicit Parsed(const std::vector<uint8_t>& file) : bytes(file) {
+    std::memcpy(&header, file.data(), sizeof header);
+    table = lbm::GetModel(file.data() + header.table_offset);
+  }
+  const uint8_t* data(const lbm::Floats& floats) const {
+    return bytes.data() + table->segments()->Get(floats.segment())->offset() + floats.offset();
+  }
+  const std::vector<uint8_t>& bytes;
+  lbm::Header header;
+  const lbm::Model* table;
+};
+
+TEST(Emit, HeaderTableAndSegmentsAreWhereTheyShouldBe) {
+  const Graph graph = EverythingGraph();
+  const std::vector<uint8_t> file = Emit(AllPasses(graph), SomeTexts());
+  const Parsed parsed(file);
+  const lbm::Header& header = parsed.header;
+  EXPECT_EQ(std::memcmp(file.data(), "LBM1", 4), 0);
+  EXPECT_EQ(header.version, 1u);
+  EXPECT_EQ(header.features, lbm::kKnownFeatures);
+  EXPECT_EQ(header.table_offset % 16, 0u);
+  EXPECT_EQ(header.header_crc, lbm::Crc32c(&header, 28));
+  EXPECT_EQ(header.table_crc, lbm::Crc32c(file.data() + header.table_offset, header.table_size));
+  flatbuffers::Verifier verifier(file.data() + header.table_offset, header.table_size);
+  ASSERT_TRUE(lbm::VerifyModelBuffer(verifier));
+
+  size_t end = header.table_offset + header.table_size;
+  for (const lbm::Segment* segment : *parsed.table->segments()) {
+    EXPECT_EQ(segment->offset() % 64, 0u);
+    EXPECT_GE(segment->offset(), end);
+    EXPECT_LT(segment->offset(), end + 64);
+    for (size_t i = end; i < segment->offset(); ++i) EXPECT_EQ(file[i], 0);
+    end = segment->offset() + segment->size();
+    ASSERT_LE(end, file.size());
+    EXPECT_EQ(segment->crc(), lbm::Crc32c(file.data() + segment->offset(), segment->size()));
+  }
+  EXPECT_EQ(end, file.size());
+}
+
+TEST(Emit, TheSameInputGivesTheSameBytes) {
+  const Graph graph = EverythingGraph(), again = EverythingGraph();
+  EXPECT_EQ(Emit(AllPasses(graph), SomeTexts()), Emit(AllPasses(again), SomeTexts()));
+}
+
+TEST(Emit, WhatAModelSaysOfItselfIsInTheTable) {
+  const Graph graph = EverythingGraph();
+  const std::vector<uint8_t> file = Emit(AllPasses(graph), SomeTexts());
+  const lbm::Model& table = *Parsed(file).table;
+  EXPECT_EQ(table.inputs()->Get(0)->preprocessing()->str(), SomeTexts().preprocessing);
+  EXPECT_EQ(table.labels()->Get(1)->str(), "dog");
+  EXPECT_EQ(table.provenance()->Get(0)->key()->str(), "network");
+  EXPECT_EQ(table.provenance()->Get(0)->value()->str(), "hand-made");
+  EXPECT_EQ(table.accuracy()->Get(0)->percent(), 87.5f);
+  EXPECT_EQ(table.widths()->size(), 1u);
+}
+
+TEST(Emit, TensorsAreTheStoredValuesAndOnlyTheInputHasAShape) {
+  const Graph graph = EverythingGraph();
+  const LoweredGraph lowered = AllPasses(graph);
+  const std::vector<uint8_t> file = Emit(lowered, SomeTexts());
+  const lbm::Model& table = *Parsed(file).table;
+  const std::vector<int> values = StoredValues(lowered);
+  ASSERT_EQ(table.tensors()->size(), values.size());
+  for (uint32_t i = 0; i < table.tensors()->size(); ++i) {
+    const lbm::Tensor& tensor = *table.tensors()->Get(i);
+    EXPECT_EQ(tensor.name()->str(), graph.node(values[i]).name);
+    EXPECT_EQ(tensor.shape() != nullptr, i == 0);
+    EXPECT_EQ(tensor.type() == lbm::TensorType::Bits,
+              graph.node(values[i]).type == ValueType::kSign);
+  }
+  EXPECT_EQ(values[table.outputs()->Get(0)->tensor()], graph.output);
+}
+
+// The stages of a graph of one convolution and the affine (a, b).
+std::vector<uint8_t> EmitAffine(const std::vector<float>& a, const std::vector<float>& b) {
+  GraphBuilder g;
+  const int conv = g.Conv(g.Input(ValueType::kF32, 1, 1, 3), WeightKind::kSign, 2, Window{});
+  const int affine = g.Affine(conv);
+  g.node(affine).a = a;
+  g.node(affine).b = b;
+  const Graph graph = g.Finish(affine);
+  return Emit(AllPasses(graph), SomeTexts());
+}
+const lbm::Stage& StageOf(const Parsed& parsed) {
+  return *parsed.table->ops()->Get(0)->body_as_Conv()->stages()->Get(0);
+}
+
+TEST(Emit, NumbersThatSayNothingAreLeftOut) {
+  const auto scaled = EmitAffine({0.5f, 0.5f}, {0.0f, 0.0f});
+  const Parsed parsed(scaled);
+  EXPECT_EQ(StageOf(parsed).a()->count(), 1u);
+  EXPECT_EQ(StageOf(parsed).b(), nullptr);
+
+  const auto shifted = EmitAffine({1.0f, 1.0f}, {2.0f, 3.0f});
+  EXPECT_EQ(StageOf(Parsed(shifted)).a(), nullptr);
+  EXPECT_EQ(StageOf(Parsed(shifted)).b()->count(), 2u);
+  float b[2];
+  std::memcpy(b, Parsed(shifted).data(*StageOf(Parsed(shifted)).b()), sizeof b);
+  EXPECT_EQ(b[0], 2.0f);
+  EXPECT_EQ(b[1], 3.0f);
+}
+
+TEST(Emit, AnAffineThatOnlyTurnsMinusZeroStays) {
+  const auto file = EmitAffine({1.0f, 1.0f}, {0.0f, 0.0f});
+  EXPECT_NE(StageOf(Parsed(file)).a(), nullptr);
+  const auto minus = EmitAffine({1.0f, 1.0f}, {-0.0f, -0.0f});
+  EXPECT_NE(StageOf(Parsed(minus)).b(), nullptr);
+}
+
+TEST(Emit, TheRuntimeOpensIt) {
+  const Graph graph = EverythingGraph();
+  std::vector<uint8_t> file = Emit(AllPasses(graph), SomeTexts());
+  lbrt_error error = {};
+  error.struct_size = sizeof error;
+  lbrt_model_options options = {};
+  options.struct_size = sizeof options;
+  options.error = &error;
+  size_t bytes = 0;
+  EXPECT_EQ(lbrt_model_bytes(file.data(), file.size(), &options, &bytes), LBRT_OK) << error.what;
+}
+
+// design.md section 3: data <= 1.05 x (packed bits + 4 bytes x (fp32 weights and biases + 2 per
+// normalised channel)) + 64 bytes per segment; table <= 12 KB.
+void ExpectSmall(const std::string& name, Stem stem) {
+  const Network network = BuildNetwork(name, {});
+  int64_t normalised = 0, biases = 0;
+  for (const Node& node : network.nodes) {
+    if (node.kind == NodeKind::kBatchNorm) normalised += node.channels;
+    if (node.bias) biases += node.channels;
+  }
+  const NetworkCounts counts = Count(network);
+  const Graph graph = RandomNetworkGraph(name, stem);
+  const LoweredGraph lowered = AllPasses(graph);
+  const NetworkDefaults defaults = DefaultsOf(network);
+  ModelTexts texts = SomeTexts();
+  texts.labels.assign(10, "a label");
+  const std::vector<uint8_t> file = Emit(lowered, texts);
+  const Parsed parsed(file);
+  const double data = static_cast<double>(
+      file.size() - parsed.header.table_offset - parsed.header.table_size);
+  const double needed =
+      static_cast<double>(counts.quantized_weights) / 8 +
+      4.0 * static_cast<double>(counts.float_weights + biases + 2 * normalised);
+  EXPECT_LE(data, 1.05 * needed + 64.0 * parsed.table->segments()->size()) << name;
+  EXPECT_LE(parsed.header.table_size, 12u * 1024) << name << ", " << lowered.ops.size() << " ops";
+}
+
+TEST(Emit, AModelIsHardlyLargerThanItsBits) {
+  for (const Stem stem : {Stem::kI24, Stem::kI16, Stem::kI8, Stem::kF32}) {
+    ExpectSmall("recu/resnet20", stem);
+    ExpectSmall("mcdonnell/wrn-20-1", stem);
+  }
+}
+
+TEST(Emit, AWideModelIsHardlyLargerThanItsBits) { ExpectSmall("mcdonnell/wrn-20-10", Stem::kI24); }
+
+}  // namespace
+}  // namespace lbrt
