@@ -1,0 +1,121 @@
+// An op is {check, lanes, prepare} and the run that prepare chooses, one file in runtime/ops/.
+//
+//   check    knows shapes, types and limits: refuses what is wrong, derives the results' shapes.
+//            Needs no kernel; the converter calls it too (CheckTable).
+//   lanes    whether its kernels can keep f32 tensors in lanes order, and would (layout.cc).
+//   prepare  makes every choice (kernel, tiles, tables, repacked weights, scratch) and copies every
+//            number it needs out of the file's table.
+//   run      cannot fail, allocate, branch on types or read the table again.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+#include "runtime/lbrt.h"
+#include "runtime/memory.h"
+#include "runtime/tensor.h"
+#include "schema/lbm_generated.h"
+
+namespace lbrt {
+
+// Why something is refused: a static sentence and, where it helps, two numbers (else -1).
+struct Refusal {
+  const char* what = nullptr;  // null: not refused
+  int64_t expected = -1, actual = -1;
+  lbrt_status status = LBRT_BAD_MODEL;
+  int32_t op = -1;
+
+  explicit operator bool() const { return what != nullptr; }
+};
+
+// A file whose table is verified; segments have been checked to lie inside of it.
+struct FileView {
+  const uint8_t* bytes = nullptr;
+  const lbm::Model* table = nullptr;
+
+  const lbm::Segment& segment(uint32_t i) const { return *table->segments()->Get(i); }
+  const uint8_t* data(uint32_t i) const { return bytes + segment(i).offset(); }
+  size_t segments() const { return table->segments() ? table->segments()->size() : 0; }
+};
+
+// One op of a file among its tensors, whose shapes are known up to this op.
+struct OpView {
+  const FileView& file;
+  ArenaTensor* tensors;
+  size_t tensor_count;
+  int32_t index;
+
+  const lbm::Op& op() const { return *file.table->ops()->Get(static_cast<uint32_t>(index)); }
+};
+
+// What run is given. `scratch` is one task's own.
+struct RunArguments {
+  uint8_t* arena;
+  uint8_t* scratch;
+};
+
+// What prepare makes. The work of a run is `units` independent pieces (rows of all images, say);
+// results do not depend on how they are divided.
+struct PreparedOp {
+  void (*run)(const void* state, const RunArguments& arguments, size_t begin, size_t end) = nullptr;
+  const void* state = nullptr;
+  size_t units = 0;
+  size_t most_tasks = 1;  // more would cost more than they save
+  uint64_t scratch_bytes = 0;
+  // For people.
+  const char* kernel = "";
+  const char* precision = "";
+  const char* why = "";
+  int64_t macs = 0;
+  uint64_t weight_bytes = 0;
+};
+
+// Memory of a model in the making: everything it has, and the weights among it, counted.
+struct ModelMemory {
+  Allocator& allocator;
+  uint64_t repacked_bytes = 0;
+};
+
+struct OpDef {
+  const char* kind;
+  Refusal (*check)(const OpView& view);
+  bool (*lanes)(const OpView& view, const Kernels& kernels);
+  PreparedOp (*prepare)(const OpView& view, const Kernels& kernels, ModelMemory& memory);
+};
+
+extern const OpDef kConv, kEltwise, kAvgPool;
+
+// Null for none of the known ones.
+const OpDef* FindOp(lbm::OpBody body);
+
+// The tensors an op reads and makes, in the order of the file; each list ends at its count.
+struct OpTensors {
+  static constexpr size_t kMost = 5;
+  uint32_t reads[kMost] = {}, makes[kMost] = {};
+  size_t read_count = 0, make_count = 0;
+};
+OpTensors TensorsOf(const lbm::Op& op);
+
+// Checks every op of a verified table in order and fills `tensors` [table.tensors()->size()]:
+// names, types, shapes, makers and last uses. `options` may be null (sizes as in the file).
+// Refusal.op says which op is refused.
+Refusal CheckTable(const FileView& file, const lbrt_model_options* options, ArenaTensor* tensors);
+
+// Header, table, segments and (unless skipped) their checksums: all but the ops.
+Refusal CheckFile(const void* file, size_t size, bool skip_checksums, FileView* view);
+
+// layout.cc: chooses lanes and ring of every tensor. RunsInLanes is the order an op then has.
+void ChooseLayouts(const FileView& file, const Kernels& kernels, ArenaTensor* tensors);
+bool RunsInLanes(const OpView& view, const Kernels& kernels);
+
+// How many tasks pay for `units` pieces of `work` multiply-adds in all, at a rough
+// `work_per_microsecond`: handing work to another thread costs microseconds.
+inline size_t TasksFor(size_t units, int64_t work, int64_t work_per_microsecond) {
+  constexpr int64_t kMicrosecondsPerTask = 20;
+  const int64_t tasks = work / (work_per_microsecond * kMicrosecondsPerTask);
+  if (tasks < 2) return 1;
+  return tasks < static_cast<int64_t>(units) ? static_cast<size_t>(tasks) : units;
+}
+
+}  // namespace lbrt

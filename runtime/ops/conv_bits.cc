@@ -1,0 +1,214 @@
+// +-1 weights x +-1 activations: exact integers by xor and popcount.
+//
+// Padding means 0, but a zero bit means -1: sums over windows that reach into the ring are put
+// right by `base`, one row of it per border class:
+//   sum = base[class][o] - 2 * popcount(x ^ w)
+//   base = valid taps * C + 2 * popcount(w over the padded taps)
+//
+// Three ways: lanes (16, 32 or 64 channels are one word a pixel), direct (rows of taps are whole
+// words), gathered (any number of channels: each window is copied into a dense row first).
+#include <cstring>
+
+#include "runtime/ops/border.h"
+#include "runtime/ops/conv.h"
+
+namespace lbrt {
+namespace {
+
+struct BitsConv : ConvState {
+  const int32_t* const* const* base_pixels;  // rows order: [y][x] -> [acc_stride]
+  const int32_t* const* base_lanes;          // lanes order: [y] -> [channels][width]
+  size_t channels;                           // of x
+  size_t row_words;                          // of a weight row, in the file
+  size_t gather_offset;                      // in the scratch
+};
+
+// Bits [begin, begin + count) of a row, counted.
+int32_t CountBits(const uint8_t* row, size_t begin, size_t count) {
+  int32_t ones = 0;
+  for (size_t k = begin; k < begin + count;) {
+    const size_t bits = count - (k - begin), shift = k % 8;
+    const size_t here = bits < 8 - shift ? bits : 8 - shift;
+    ones += __builtin_popcount((row[k / 8] >> shift) & ((1u << here) - 1));
+    k += here;
+  }
+  return ones;
+}
+
+// base [class][stride]; columns behind the outputs stay 0.
+const int32_t* BaseTable(const ConvView& c, const WeightRows& rows, size_t stride,
+                         Allocator& allocator) {
+  const size_t columns = CountClasses(c.xs);
+  const uint64_t count = uint64_t{CountClasses(c.ys)} * columns * stride;
+  int32_t* base = allocator.Take<int32_t>(count, kMemoryAlignment);
+  if (base == nullptr) return nullptr;
+  std::memset(base, 0, static_cast<size_t>(count) * sizeof(int32_t));
+  for (size_t o = 0; o < rows.outputs; ++o) {
+    const auto* row = static_cast<const uint8_t*>(rows.plane[0]) + o * rows.row_bytes;
+    // ones[y][x]: +1 weights of all taps above and left of (y, x).
+    int32_t ones[kMaxKernel + 1][kMaxKernel + 1] = {};
+    for (size_t y = 0; y < c.kernel_h(); ++y)
+      for (size_t x = 0; x < c.kernel_w(); ++x)
+        ones[y + 1][x + 1] =
+            ones[y][x + 1] + ones[y + 1][x] - ones[y][x] +
+            CountBits(row, (y * c.kernel_w() + x) * c.in_channels(), c.in_channels());
+    ForEachClass(c.ys, [&](size_t row_class, size_t, size_t, TapRange y) {
+      ForEachClass(c.xs, [&](size_t column_class, size_t, size_t, TapRange x) {
+        const int32_t valid = ones[y.end][x.end] - ones[y.begin][x.end] - ones[y.end][x.begin] +
+                              ones[y.begin][x.begin];
+        base[(row_class * columns + column_class) * stride + o] =
+            y.size() * x.size() * static_cast<int32_t>(c.in_channels()) +
+            2 * (ones[c.kernel_h()][c.kernel_w()] - valid);
+      });
+    });
+  }
+  return base;
+}
+
+void RunLanes(const void* state, const RunArguments& arguments, size_t begin, size_t end) {
+  const auto& s = *static_cast<const BitsConv*>(state);
+  auto* acc = reinterpret_cast<int32_t*>(arguments.scratch);
+  PixelLanes in;
+  in.row_bytes = s.x.row;
+  in.pixel_bytes = s.x.pixel;
+  in.kernel_h = s.kernel_h;
+  in.kernel_w = s.kernel_w;
+  in.stride_h = s.stride_h;
+  in.stride_w = s.stride_w;
+  in.width = s.out_w;
+  for (size_t unit = begin; unit < end; unit += in.rows) {
+    const RowPosition at = RowAt(unit, end, s.out_h);
+    in.rows = at.rows < s.block ? at.rows : s.block;
+    in.first = arguments.arena +
+               s.x.AtTap(at.image, at.y * s.stride_h, 0, s.pad_top, s.pad_left);
+    s.kernels->xor_popcount_lanes(in, s.weights, s.base_lanes + at.y, acc);
+    s.stages.RunLanes(arguments.arena, at.image, at.y, in.rows, acc, nullptr, in.rows * s.out_w,
+                      s.between(arguments.scratch));
+    for (size_t y = at.y; y < at.y + in.rows; ++y)
+      s.stages.FinishRow(arguments.arena, at.image, y);
+  }
+}
+
+// The frame of both ways in rows order: make_windows(image, y, x, pixels) says where the inputs of
+// `pixels` outputs lie.
+template <typename MakeWindows>
+void RunTiles(const BitsConv& s, const RunArguments& arguments, size_t begin, size_t end,
+              MakeWindows make_windows) {
+  auto* acc = reinterpret_cast<int32_t*>(arguments.scratch);
+  for (size_t unit = begin; unit < end; ++unit) {
+    const RowPosition at = RowAt(unit, end, s.out_h);
+    for (size_t x = 0; x < s.out_w; x += s.block) {
+      const size_t pixels = s.out_w - x < s.block ? s.out_w - x : s.block;
+      s.kernels->xor_popcount_tile(make_windows(at.image, at.y, x, pixels), s.weights,
+                                   s.base_pixels[at.y] + x, acc, s.acc_stride);
+      s.stages.RunRows(arguments.arena, at.image, at.y, x, pixels, acc, nullptr, s.acc_stride,
+                       s.between(arguments.scratch));
+    }
+    s.stages.FinishRow(arguments.arena, at.image, at.y);
+  }
+}
+
+void RunDirect(const void* state, const RunArguments& arguments, size_t begin, size_t end) {
+  const auto& s = *static_cast<const BitsConv*>(state);
+  RunTiles(s, arguments, begin, end, [&](size_t n, size_t y, size_t x, size_t pixels) {
+    const size_t at = s.x.AtTap(n, y * s.stride_h, x * s.stride_w, s.pad_top, s.pad_left);
+    Windows<Word> in;
+    in.first = reinterpret_cast<const Word*>(arguments.arena + at);
+    in.rows = pixels;
+    in.step = s.stride_w * s.x.pixel / sizeof(Word);
+    in.runs = s.kernel_h;
+    in.run = s.kernel_w * s.x.pixel / sizeof(Word);
+    in.run_stride = s.x.row / sizeof(Word);
+    return in;
+  });
+}
+
+// Appends the `channels` bits of each pixel of a window, kernel row by kernel row, to a dense row.
+void Gather(const BitsConv& s, const uint8_t* window, uint8_t* row) {
+  uint64_t pending = 0;
+  size_t bits = 0, written = 0;
+  for (size_t ky = 0; ky < s.kernel_h; ++ky)
+    for (size_t kx = 0; kx < s.kernel_w; ++kx) {
+      const uint8_t* pixel = window + ky * s.x.row + kx * s.x.pixel;
+      for (size_t c = 0; c < s.channels; c += 16) {
+        uint16_t part;
+        std::memcpy(&part, pixel + c / 8, 2);
+        pending |= uint64_t{part} << bits;
+        bits += s.channels - c < 16 ? s.channels - c : 16;
+        if (bits >= 32) {
+          std::memcpy(row + written, &pending, 4);
+          written += 4;
+          pending >>= 32;
+          bits -= 32;
+        }
+      }
+    }
+  if (bits > 0) std::memcpy(row + written, &pending, 4);
+}
+
+void RunGathered(const void* state, const RunArguments& arguments, size_t begin, size_t end) {
+  const auto& s = *static_cast<const BitsConv*>(state);
+  uint8_t* gathered = arguments.scratch + s.gather_offset;
+  RunTiles(s, arguments, begin, end, [&](size_t n, size_t y, size_t x, size_t pixels) {
+    const size_t at = s.x.AtTap(n, y * s.stride_h, x * s.stride_w, s.pad_top, s.pad_left);
+    for (size_t i = 0; i < pixels; ++i)
+      Gather(s, arguments.arena + at + i * s.stride_w * s.x.pixel,
+             gathered + i * s.row_words * sizeof(Word));
+    Windows<Word> in;
+    in.first = reinterpret_cast<const Word*>(gathered);
+    in.rows = pixels;
+    in.step = s.row_words;
+    in.runs = 1;
+    in.run = s.row_words;
+    in.run_stride = 0;
+    return in;
+  });
+}
+
+}  // namespace
+
+bool BitsConvLanes(const OpView& view, const Kernels&) {
+  const ConvView c(view);
+  const size_t channels = c.in_channels();
+  return (channels == 16 || channels == 32 || channels == 64) && c.outputs() <= 64 &&
+         c.window.stride_h <= 2 && c.window.stride_w <= 2;
+}
+
+PreparedOp PrepareBitsConv(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
+  const ConvView c(view);
+  const bool lanes = RunsInLanes(view, kernels);
+  const size_t channels = c.in_channels();
+  PreparedOp prepared;
+  BitsConv state = {};
+  static_cast<ConvState&>(state) = PrepareConvState(
+      view, c, kernels, lanes ? kernels.pack_xor_popcount_lanes : kernels.pack_xor_popcount_tile,
+      lanes, memory, &prepared);
+  state.channels = channels;
+  state.row_words = state.weights.rows.row_bytes / sizeof(Word);
+  if (lanes) {
+    const int32_t* base = BaseTable(c, state.weights.rows, c.outputs(), memory.allocator);
+    state.base_lanes = LaneTable(c.ys, c.xs, base, c.outputs(), c.outputs(), memory.allocator);
+    prepared.run = RunLanes;
+    prepared.kernel = "xor_popcount_lanes";
+    prepared.why = "a pixel's channels are one word: vectors of pixels";
+  } else {
+    const int32_t* base = BaseTable(c, state.weights.rows, state.acc_stride, memory.allocator);
+    state.base_pixels = PixelTable(c.ys, c.xs, base, state.acc_stride, memory.allocator);
+    prepared.kernel = "xor_popcount_tile";
+    if (channels % 32 == 0) {
+      prepared.run = RunDirect;
+      prepared.why = "a row of taps is whole words: panels of output channels, read in place";
+    } else {
+      prepared.run = RunGathered;
+      prepared.why = "channels are no whole words: panels of output channels, windows gathered";
+      state.gather_offset = static_cast<size_t>(prepared.scratch_bytes);
+      prepared.scratch_bytes += state.block * state.row_words * sizeof(Word);
+    }
+  }
+  prepared.precision = "1x1";
+  prepared.most_tasks = TasksFor(prepared.units, prepared.macs, 500'000);
+  prepared.state = Keep(state, memory.allocator);
+  return prepared;
+}
+
+}  // namespace lbrt

@@ -1,0 +1,183 @@
+#include "runtime/ops/stages.h"
+
+#include <cstring>
+
+#include "runtime/ops/border.h"
+#include "runtime/ops/checks.h"
+
+namespace lbrt {
+namespace {
+
+Refusal CheckFloats(const FileView& file, const lbm::Floats& floats, int64_t channels,
+                    int64_t border_classes) {
+  const int64_t count = floats.count();
+  if (count != 1 && count != channels && (border_classes == 0 || count != channels * border_classes))
+    return {"an affine has neither one number nor one per channel (or border class)", channels,
+            count};
+  return CheckFiniteFloats(file, floats.segment(), floats.offset(), count);
+}
+
+// In the file where there is one number a channel; else a copy of the only one.
+const float* FloatsPerChannel(const FileView& file, const lbm::Floats* floats, float absent,
+                              size_t channels, Allocator& allocator) {
+  const float* values = floats == nullptr
+                            ? &absent
+                            : reinterpret_cast<const float*>(file.data(floats->segment()) +
+                                                             floats->offset());
+  if (floats != nullptr && floats->count() != 1) return values;
+  float* copy = allocator.Take<float>(channels);
+  if (copy != nullptr)
+    for (size_t c = 0; c < channels; ++c) copy[c] = *values;
+  return copy;
+}
+
+Place PlaceOrNowhere(const OpView& view, int32_t tensor) {
+  return tensor < 0 ? Place{} : PlaceOf(view.tensors[tensor]);
+}
+
+template <typename T>
+T* At(uint8_t* arena, const Place& place, size_t n, size_t y, size_t x) {
+  return place.used() ? reinterpret_cast<T*>(arena + place.At(n, y, x)) : nullptr;
+}
+
+}  // namespace
+
+Refusal CheckStages(const OpView& view, const StageList& stages, const Shape& result,
+                    int64_t border_classes) {
+  if (stages.size() < 1 || stages.size() > kMaxStages)
+    return {"an epilogue has one or two stages", kMaxStages, stages.size()};
+  for (uint32_t i = 0; i < stages.size(); ++i) {
+    const lbm::Stage& stage = *stages.Get(i);
+    if (stage.activation() > lbm::Activation::MAX)
+      return {"unknown activation", -1, static_cast<int64_t>(stage.activation())};
+    if (stage.a() != nullptr)
+      if (Refusal r = CheckFloats(view.file, *stage.a(), result.c, 0)) return r;
+    if (stage.b() != nullptr)
+      if (Refusal r = CheckFloats(view.file, *stage.b(), result.c, i == 0 ? border_classes : 0))
+        return r;
+    if (stage.add() != -1) {
+      const ArenaTensor* add = nullptr;
+      if (Refusal r = CheckRead(view, stage.add(), &add)) return r;
+      if (add->type != lbm::TensorType::F32) return {"what is added must be f32"};
+      if (add->shape != result) return {"what is added has another shape than the result"};
+    }
+  }
+  const lbm::Stage& last = *stages.Get(stages.size() - 1);
+  if (last.out_f32() == -1 && last.out_sign() == -1) return {"the last stage stores nothing"};
+  for (const lbm::Stage* stage : stages) {
+    if (stage->out_f32() != -1)
+      if (Refusal r = MakeTensor(view, stage->out_f32(), lbm::TensorType::F32, result)) return r;
+    if (stage->out_sign() != -1)
+      if (Refusal r = MakeTensor(view, stage->out_sign(), lbm::TensorType::Bits, result)) return r;
+  }
+  return {};
+}
+
+void AddTensors(const StageList& stages, OpTensors* tensors) {
+  for (const lbm::Stage* stage : stages) {
+    if (stage->add() >= 0)
+      tensors->reads[tensors->read_count++] = static_cast<uint32_t>(stage->add());
+    if (stage->out_f32() >= 0)
+      tensors->makes[tensors->make_count++] = static_cast<uint32_t>(stage->out_f32());
+    if (stage->out_sign() >= 0)
+      tensors->makes[tensors->make_count++] = static_cast<uint32_t>(stage->out_sign());
+  }
+}
+
+Stages PrepareStages(const OpView& view, const StageList& list, const Shape& result, bool lanes,
+                     const BorderAxis& ys, const BorderAxis& xs, const Kernels& kernels,
+                     Allocator& allocator) {
+  Stages stages;
+  stages.channels = static_cast<size_t>(result.c);
+  stages.width = static_cast<size_t>(result.w);
+  stages.count = list.size();
+  stages.kernels = &kernels;
+  for (size_t i = 0; i < stages.count; ++i) {
+    const lbm::Stage& from = *list.Get(static_cast<uint32_t>(i));
+    Stages::Stage& stage = stages.stage[i];
+    switch (from.activation()) {
+      case lbm::Activation::None: stage.activation = Activation::kNone; break;
+      case lbm::Activation::Relu: stage.activation = Activation::kRelu; break;
+      case lbm::Activation::Hardtanh: stage.activation = Activation::kHardtanh; break;
+    }
+    stage.add = PlaceOrNowhere(view, from.add());
+    stage.out = PlaceOrNowhere(view, from.out_f32());
+    stage.bits = PlaceOrNowhere(view, from.out_sign());
+    if (from.a() == nullptr && from.b() == nullptr) continue;
+    stage.a = FloatsPerChannel(view.file, from.a(), 1.0f, stages.channels, allocator);
+    stage.b = FloatsPerChannel(view.file, from.b(), 0.0f, stages.channels, allocator);
+    if (from.b() == nullptr || from.b()->count() <= stages.channels) continue;
+    if (lanes) {
+      stage.b_lanes = LaneTable(ys, xs, stage.b, stages.channels, stages.channels, allocator);
+    } else {
+      stage.b_pixels = PixelTable(ys, xs, stage.b, stages.channels, allocator);
+    }
+  }
+  return stages;
+}
+
+void Stages::RunRows(uint8_t* arena, size_t n, size_t y, size_t x, size_t pixels,
+                     const int32_t* sums, const float* values, size_t in_stride,
+                     float* between) const {
+  for (size_t i = 0; i < count; ++i) {
+    const Stage& s = stage[i];
+    EpilogueRows e;
+    e.sums = sums;
+    e.values = values;
+    e.channels = channels;
+    e.a = s.a;
+    e.b = s.b;
+    e.activation = s.activation;
+    e.pixels = pixels;
+    e.in_stride = in_stride;
+    e.b_rows = s.b_pixels != nullptr ? s.b_pixels[y] + x : nullptr;
+    e.residual = At<const float>(arena, s.add, n, y, x);
+    e.residual_stride = s.add.pixel / sizeof(float);
+    e.out = At<float>(arena, s.out, n, y, x);
+    e.out_stride = s.out.pixel / sizeof(float);
+    if (e.out == nullptr && i + 1 < count) {
+      e.out = between;
+      e.out_stride = in_stride;
+    }
+    e.bits = At<uint8_t>(arena, s.bits, n, y, x);
+    e.bits_stride = s.bits.pixel;
+    kernels->epilogue_rows(e);
+    sums = nullptr;
+    values = e.out;
+    in_stride = e.out_stride;
+  }
+}
+
+void Stages::RunLanes(uint8_t* arena, size_t n, size_t y, size_t rows, const int32_t* sums,
+                      const float* values, size_t in_plane, float* between) const {
+  for (size_t i = 0; i < count; ++i) {
+    const Stage& s = stage[i];
+    EpilogueLanes e;
+    e.sums = sums;
+    e.values = values;
+    e.channels = channels;
+    e.a = s.a;
+    e.b = s.b;
+    e.activation = s.activation;
+    e.rows = rows;
+    e.width = width;
+    e.in_plane = in_plane;
+    e.b_rows = s.b_lanes != nullptr ? s.b_lanes + y : nullptr;
+    e.residual = At<const float>(arena, s.add, n, y, 0);
+    e.residual_plane = s.add.plane / sizeof(float);
+    e.out = At<float>(arena, s.out, n, y, 0);
+    e.out_plane = s.out.plane / sizeof(float);
+    if (e.out == nullptr && i + 1 < count) {
+      e.out = between;
+      e.out_plane = in_plane;
+    }
+    e.bits = At<uint8_t>(arena, s.bits, n, y, 0);
+    e.bits_row_bytes = s.bits.row;
+    kernels->epilogue_lanes(e);
+    sums = nullptr;
+    values = e.out;
+    in_plane = e.out_plane;
+  }
+}
+
+}  // namespace lbrt

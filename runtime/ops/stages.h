@@ -1,0 +1,56 @@
+// The epilogue of an op: one or two stages of affine, addition, activation and stores
+// (schema/lbm.fbs, table Stage), on a tile in the scratch or on a tensor.
+#pragma once
+
+#include "runtime/op.h"
+
+namespace lbrt {
+
+using StageList = flatbuffers::Vector<flatbuffers::Offset<lbm::Stage>>;
+inline constexpr size_t kMaxStages = 2;
+
+// `border_classes` is how many rows a border-dependent b has; 0 where none is allowed. Makes the
+// tensors the stages store.
+Refusal CheckStages(const OpView& view, const StageList& stages, const Shape& result,
+                    int64_t border_classes);
+
+void AddTensors(const StageList& stages, OpTensors* tensors);
+
+struct Stages {
+  struct Stage {
+    const float* a = nullptr;  // [channels], or null: no affine
+    const float* b = nullptr;
+    const float* const* const* b_pixels = nullptr;  // rows order: [y][x] -> [channels]
+    const float* const* b_lanes = nullptr;          // lanes order: [y] -> [channels][width]
+    Activation activation = Activation::kNone;
+    Place add, out, bits;
+  };
+  size_t channels = 0, width = 0, count = 0;
+  Stage stage[kMaxStages];
+  const Kernels* kernels = nullptr;
+
+  // Whether a stage hands on values that no tensor receives: then the runs need `between`, a
+  // scratch of the input's strides.
+  bool needs_between() const { return count == 2 && !stage[0].out.used(); }
+
+  // `pixels` pixels from (y, x) of image n. Exactly one of sums and values is the input.
+  void RunRows(uint8_t* arena, size_t n, size_t y, size_t x, size_t pixels, const int32_t* sums,
+               const float* values, size_t in_stride, float* between) const;
+  // `rows` whole rows from y.
+  void RunLanes(uint8_t* arena, size_t n, size_t y, size_t rows, const int32_t* sums,
+                const float* values, size_t in_plane, float* between) const;
+  // Closes row y of every tensor stored: to be called when all of its pixels are written.
+  void FinishRow(uint8_t* arena, size_t n, size_t y) const {
+    for (size_t i = 0; i < count; ++i) {
+      if (stage[i].out.used()) ZeroRing(arena, stage[i].out, n, y);
+      if (stage[i].bits.used()) ZeroRing(arena, stage[i].bits, n, y);
+    }
+  }
+};
+
+// `ys`, `xs`: the border axes of the convolution a border-dependent b belongs to.
+Stages PrepareStages(const OpView& view, const StageList& stages, const Shape& result, bool lanes,
+                     const BorderAxis& ys, const BorderAxis& xs, const Kernels& kernels,
+                     Allocator& allocator);
+
+}  // namespace lbrt

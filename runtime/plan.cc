@@ -1,0 +1,43 @@
+#include "runtime/plan.h"
+
+namespace lbrt {
+
+uint64_t PlanBuffers(Buffer* buffers, size_t count, uint32_t* order) {
+  // `order` becomes a list of the buffers placed so far, by offset; [placed, count) wait.
+  for (size_t i = 0; i < count; ++i) order[i] = static_cast<uint32_t>(i);
+  uint64_t end = 0;
+  for (size_t placed = 0; placed < count; ++placed) {
+    size_t largest = placed;
+    for (size_t i = placed + 1; i < count; ++i)
+      if (buffers[order[i]].bytes > buffers[order[largest]].bytes) largest = i;
+    const uint32_t chosen = order[largest];
+    order[largest] = order[placed];
+
+    Buffer& buffer = buffers[chosen];
+    buffer.offset = 0;
+    for (size_t i = 0; i < placed; ++i) {
+      const Buffer& other = buffers[order[i]];
+      if (other.last < buffer.first || buffer.last < other.first) continue;
+      if (other.offset >= buffer.offset + buffer.bytes) break;  // the gap before it is enough
+      if (buffer.offset < other.offset + other.bytes) buffer.offset = other.offset + other.bytes;
+    }
+    if (end < buffer.offset + buffer.bytes) end = buffer.offset + buffer.bytes;
+    size_t at = placed;
+    for (; at > 0 && buffers[order[at - 1]].offset > buffer.offset; --at) order[at] = order[at - 1];
+    order[at] = chosen;
+  }
+  return end;
+}
+
+uint64_t LowerBound(const Buffer* buffers, size_t count, int32_t ops) {
+  uint64_t most = 0;
+  for (int32_t op = 0; op < ops; ++op) {
+    uint64_t alive = 0;
+    for (size_t i = 0; i < count; ++i)
+      if (buffers[i].first <= op && op <= buffers[i].last) alive += buffers[i].bytes;
+    if (alive > most) most = alive;
+  }
+  return most;
+}
+
+}  // namespace lbrt
