@@ -1,0 +1,700 @@
+// Every row of every column this CPU can run, against kernels/reference on plain values. Sizes are
+// chosen by kind: one, around the vector widths, tails. All buffers end, or begin, at a page that
+// faults.
+#include "kernels/kernels.h"
+
+#include <algorithm>
+
+#include "kernels/numerics.h"
+#include "kernels/reference.h"
+#include "tests/kernels_data.h"
+
+namespace lbrt {
+namespace {
+
+class KernelTest : public testing::TestWithParam<const Kernels*> {
+ protected:
+  const Kernels& kernels() const { return *GetParam(); }
+};
+
+std::string ColumnName(const testing::TestParamInfo<const Kernels*>& info) {
+  std::string name = info.param->isa;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+INSTANTIATE_TEST_SUITE_P(Columns, KernelTest, testing::ValuesIn(AvailableKernels()), ColumnName);
+
+// base[class of output][o] = valid taps * channels + 2 * popcount(weights over the padded taps).
+// One row of `padded` entries per output pixel.
+std::vector<int32_t> BaseOfPixels(const reference::Convolution& conv,
+                                  const std::vector<int32_t>& weights, size_t padded) {
+  std::vector<int32_t> base(conv.pixels() * padded, 12345);
+  const size_t taps = static_cast<size_t>(conv.window.taps());
+  for (size_t p = 0; p < conv.pixels(); ++p) {
+    const TapRange ys = ValidRows(conv.window, static_cast<int>(conv.height),
+                                  static_cast<int>(p / conv.out_width()));
+    const TapRange xs = ValidColumns(conv.window, static_cast<int>(conv.width),
+                                     static_cast<int>(p % conv.out_width()));
+    for (size_t o = 0; o < conv.outputs; ++o) {
+      int32_t& value = base[p * padded + o];
+      value = ys.size() * xs.size() * static_cast<int32_t>(conv.channels);
+      for (size_t tap = 0; tap < taps; ++tap) {
+        const int ky = static_cast<int>(tap) / conv.window.kernel_w;
+        const int kx = static_cast<int>(tap) % conv.window.kernel_w;
+        if (ky >= ys.begin && ky < ys.end && kx >= xs.begin && kx < xs.end) continue;
+        for (size_t c = 0; c < conv.channels; ++c) {
+          value += weights[(o * taps + tap) * conv.channels + c] > 0 ? 2 : 0;
+        }
+      }
+    }
+  }
+  return base;
+}
+
+// ---------------------------------------------------------------------------- popcount tiles
+
+TEST_P(KernelTest, XorPopcountTileIsTheSignedDotProduct) {
+  Random random(1);
+  for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
+    for (const size_t k : {1, 31, 32, 33, 64, 127, 128, 513, 2304}) {
+      for (const size_t rows : {1, 2, 3, 4, 5, 8, 13}) {
+        const size_t outputs = static_cast<size_t>(random.Between(1, 40));
+        const reference::Convolution conv = {rows, 1, k, outputs, SquareWindow(1, 1, 0)};
+        auto x = RandomSigns(random, rows * k), w = RandomSigns(random, outputs * k);
+        if (rows == 2) {  // every bit differs: the largest counts
+          std::fill(x.begin(), x.end(), 1);
+          std::fill(w.begin(), w.end(), -1);
+        }
+        std::vector<int64_t> want(rows * outputs);
+        reference::IntegerSums(conv, x.data(), w.data(), want.data());
+
+        const SignRows inputs(x, rows, 1, k, edge);  // packed as weights are
+        const SignRows file(w, outputs, 1, k, edge);
+        const PackedWeights packed(kernels().pack_xor_popcount_tile, file.rows);
+        const size_t padded = RoundUp(outputs, kernels().panel), words = (k + 31) / 32;
+        const Guarded<int32_t> base(std::vector<int32_t>(padded, static_cast<int32_t>(k)), edge);
+        const std::vector<const int32_t*> bases(rows, base.data());
+        Guarded<int32_t> got(rows * padded, edge);
+        kernels().xor_popcount_tile(
+            {static_cast<const Word*>(inputs.rows.plane[0]), rows, words, 1, words, words},
+            packed.weights, bases.data(), got.data(), padded);
+        for (size_t i = 0; i < want.size(); ++i) {
+          ASSERT_EQ(got[i / outputs * padded + i % outputs], want[i])
+              << "k " << k << ", rows " << rows << ", outputs " << outputs << ", at " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(KernelTest, XorPopcountTileConvolvesWithExactZeroPadding) {
+  Random random(2);
+  for (const size_t channels : {32, 64, 96}) {
+    for (const int kernel : {1, 3, 5}) {
+      for (const int stride : {1, 2}) {
+        const size_t height = 5, width = static_cast<size_t>(random.Between(5, 12)), outputs = 19;
+        const int pad = kernel / 2;
+        const reference::Convolution conv = {height, width, channels, outputs,
+                                             SquareWindow(kernel, stride, pad)};
+        const size_t run = static_cast<size_t>(kernel) * channels, ring = static_cast<size_t>(pad);
+        const auto x = RandomSigns(random, height * width * channels);
+        const auto w = RandomSigns(random, outputs * static_cast<size_t>(kernel) * run);
+        std::vector<int64_t> want(conv.pixels() * outputs);
+        reference::IntegerSums(conv, x.data(), w.data(), want.data());
+
+        const BitsImage image(x, height, width, channels, ring, Edge::kEnd);
+        const SignRows file(w, outputs, static_cast<size_t>(kernel), run, Edge::kEnd);
+        const PackedWeights packed(kernels().pack_xor_popcount_tile, file.rows);
+        const size_t padded = RoundUp(outputs, kernels().panel), out_width = conv.out_width();
+        const auto base = BaseOfPixels(conv, w, padded);
+        for (size_t oy = 0; oy < conv.out_height(); ++oy) {
+          std::vector<const int32_t*> bases;
+          for (size_t ox = 0; ox < out_width; ++ox) {
+            bases.push_back(&base[(oy * out_width + ox) * padded]);
+          }
+          Guarded<int32_t> got(out_width * padded);
+          const size_t row_words = image.row_bytes / 4, s = static_cast<size_t>(stride);
+          kernels().xor_popcount_tile(
+              {reinterpret_cast<const Word*>(image.data()) + oy * s * row_words, out_width,
+               s * channels / 32, static_cast<size_t>(kernel), run / 32, row_words},
+              packed.weights, bases.data(), got.data(), padded);
+          for (size_t i = 0; i < out_width * outputs; ++i) {
+            ASSERT_EQ(got[i / outputs * padded + i % outputs], want[oy * out_width * outputs + i])
+                << channels << " channels, kernel " << kernel << ", stride " << stride;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(KernelTest, XorPopcountLanesConvolvesWithExactZeroPadding) {
+  Random random(3);
+  for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
+    for (const size_t channels : {16, 32, 64}) {
+      for (const int kernel : {1, 3, 7}) {
+        for (const size_t width : {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 64, 70}) {
+          const int stride = random.Between(1, kernel == 7 ? 3 : 2), pad = kernel / 2;
+          const size_t height = static_cast<size_t>(random.Between(1, 6));
+          const size_t outputs = static_cast<size_t>(random.Between(1, 34));
+          const reference::Convolution conv = {height, width, channels, outputs,
+                                               SquareWindow(kernel, stride, pad)};
+          const size_t k = static_cast<size_t>(kernel), run = k * channels;
+          auto x = RandomSigns(random, height * width * channels);
+          auto w = RandomSigns(random, outputs * k * run);
+          if (width == 31) {  // every bit differs, in the ring too: the largest counts
+            std::fill(x.begin(), x.end(), -1);
+            std::fill(w.begin(), w.end(), 1);
+          }
+          std::vector<int64_t> want(conv.pixels() * outputs);
+          reference::IntegerSums(conv, x.data(), w.data(), want.data());
+
+          const BitsImage image(x, height, width, channels, static_cast<size_t>(pad), edge);
+          const SignRows file(w, outputs, k, run, edge);
+          const PackedWeights packed(kernels().pack_xor_popcount_lanes, file.rows);
+          const auto by_pixel = BaseOfPixels(conv, w, outputs);
+          const size_t out_width = conv.out_width(), out_height = conv.out_height();
+          // Some rows at a time.
+          for (size_t oy = 0; oy < out_height;) {
+            const size_t rows =
+                static_cast<size_t>(random.Between(1, static_cast<int>(out_height - oy)));
+            Guarded<int32_t> base(rows * outputs * out_width, edge);
+            std::vector<const int32_t*> bases;
+            for (size_t y = 0; y < rows; ++y) {
+              bases.push_back(base.data() + y * outputs * out_width);
+              for (size_t o = 0; o < outputs; ++o) {
+                for (size_t ox = 0; ox < out_width; ++ox) {
+                  base[(y * outputs + o) * out_width + ox] =
+                      by_pixel[((oy + y) * out_width + ox) * outputs + o];
+                }
+              }
+            }
+            Guarded<int32_t> got(outputs * rows * out_width, edge);
+            const size_t s = static_cast<size_t>(stride);
+            kernels().xor_popcount_lanes(
+                {image.data() + oy * s * image.row_bytes, image.row_bytes, image.pixel_bytes, k, k,
+                 s, s, rows, out_width},
+                packed.weights, bases.data(), got.data());
+            for (size_t i = 0; i < got.size(); ++i) {
+              const size_t o = i / (rows * out_width), pixel = i % (rows * out_width);
+              ASSERT_EQ(got[i], want[(oy * out_width + pixel) * outputs + o])
+                  << channels << " channels, kernel " << kernel << ", stride " << stride
+                  << ", width " << width << ", rows " << rows << ", at " << i;
+            }
+            oy += rows;
+          }
+        }
+      }
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------- float tiles
+
+// Runs `tile` over all output pixels of a convolution, valid taps only: pixels with equal valid
+// taps that are neighbours in a row go into one call.
+template <typename Tile>
+std::vector<float> RunFloatTile(const reference::Convolution& conv, const float* x,
+                                const Weights& weights, size_t panel, Tile tile) {
+  const Window& window = conv.window;
+  const size_t padded = RoundUp(conv.outputs, panel), c = conv.channels;
+  std::vector<float> sums(conv.pixels() * conv.outputs);
+  for (size_t oy = 0; oy < conv.out_height(); ++oy) {
+    const TapRange ys = ValidRows(window, static_cast<int>(conv.height), static_cast<int>(oy));
+    for (size_t ox = 0; ox < conv.out_width();) {
+      const auto taps = [&](size_t at) {
+        return ValidColumns(window, static_cast<int>(conv.width), static_cast<int>(at));
+      };
+      const TapRange xs = taps(ox);
+      size_t pixels = 1;
+      while (ox + pixels < conv.out_width() && taps(ox + pixels) == xs) ++pixels;
+      const int iy = static_cast<int>(oy) * window.stride_h - window.pad_top + ys.begin;
+      const int ix = static_cast<int>(ox) * window.stride_w - window.pad_left + xs.begin;
+      const size_t kernel_w = static_cast<size_t>(window.kernel_w);
+      Guarded<float> acc(pixels * padded);
+      tile({x + (static_cast<size_t>(iy) * conv.width + static_cast<size_t>(ix)) * c, pixels,
+            static_cast<size_t>(window.stride_w) * c, static_cast<size_t>(ys.size()),
+            static_cast<size_t>(xs.size()) * c, conv.width * c},
+           weights,
+           WeightSpan{(static_cast<size_t>(ys.begin) * kernel_w + static_cast<size_t>(xs.begin)) * c,
+                      kernel_w * c},
+           acc.data(), padded);
+      for (size_t p = 0; p < pixels; ++p, ++ox) {
+        for (size_t o = 0; o < conv.outputs; ++o) {
+          sums[(oy * conv.out_width() + ox) * conv.outputs + o] = acc[p * padded + o];
+        }
+      }
+    }
+  }
+  return sums;
+}
+
+void ExpectSameFloats(const std::vector<float>& want, const std::vector<float>& got,
+                      const std::string& what) {
+  ASSERT_EQ(want.size(), got.size());
+  for (size_t i = 0; i < want.size(); ++i) {
+    ASSERT_TRUE(SameFloat(want[i], got[i]))
+        << what << ", at " << i << ": " << got[i] << " instead of " << want[i];
+  }
+}
+
+TEST_P(KernelTest, FloatTilesAddInOrderOverTheValidTaps) {
+  Random random(4);
+  for (const size_t channels : {1, 3, 16, 33}) {
+    for (const int kernel : {1, 3}) {
+      for (const size_t outputs : {1, 10, 16, 33, 64, 70}) {
+        const int stride = random.Between(1, 2);
+        const size_t height = 3, width = static_cast<size_t>(random.Between(3, 21));
+        const reference::Convolution conv = {height, width, channels, outputs,
+                                             SquareWindow(kernel, stride, kernel / 2)};
+        const size_t k = static_cast<size_t>(kernel), run = k * channels;
+        const Guarded<float> x(RandomFloats(random, height * width * channels));
+        std::vector<float> want(conv.pixels() * outputs);
+        const std::string what = std::to_string(channels) + " channels, kernel " +
+                                 std::to_string(kernel) + ", outputs " + std::to_string(outputs);
+
+        const auto signs = RandomSigns(random, outputs * k * run);
+        reference::FloatSums(conv, x.data(), std::vector<float>(signs.begin(), signs.end()).data(),
+                             want.data());
+        const SignRows sign_rows(signs, outputs, k, run, Edge::kEnd);
+        const PackedWeights packed_signs(kernels().pack_sign_sum_tile, sign_rows.rows);
+        ExpectSameFloats(want, RunFloatTile(conv, x.data(), packed_signs.weights, kernels().panel,
+                                            kernels().sign_sum_tile),
+                         "signs, " + what);
+
+        const Guarded<float> w(RandomFloats(random, outputs * k * run));
+        reference::FloatSums(conv, x.data(), w.data(), want.data());
+        const WeightRows rows = {{w.data(), nullptr, nullptr}, 1, k * run * 4, outputs, k, run};
+        const PackedWeights packed(kernels().pack_fma_tile, rows);
+        ExpectSameFloats(want, RunFloatTile(conv, x.data(), packed.weights, kernels().panel,
+                                            kernels().fma_tile),
+                         "floats, " + what);
+      }
+    }
+  }
+}
+
+TEST_P(KernelTest, FmaTileRoundsOnce) {
+  Random random(5);
+  constexpr size_t kOutputs = 37, kElements = 60;
+  const reference::Convolution conv = {9, 1, kElements, kOutputs, SquareWindow(1, 1, 0)};
+  auto x = AwkwardFloats(random, 9 * kElements), w = AwkwardFloats(random, kOutputs * kElements);
+  // (1 + 2^-12)^2 is a tie in float; only one rounding sees the 2^-60 beside it.
+  x[0] = 0x1p-60f, w[0] = 1.0f, x[1] = 1.0f + 0x1p-12f, w[1] = 1.0f + 0x1p-12f;
+  for (size_t k = 2; k < kElements; ++k) x[k] = 0.0f, w[k] = 1.0f;
+  std::vector<float> want(9 * kOutputs);
+  reference::FloatSums(conv, x.data(), w.data(), want.data());
+  ASSERT_EQ(want[0], 1.0f + 0x1p-11f + 0x1p-23f);
+  const WeightRows rows = {{w.data(), nullptr, nullptr}, 1, kElements * 4, kOutputs, 1, kElements};
+  const PackedWeights packed(kernels().pack_fma_tile, rows);
+  ExpectSameFloats(
+      want, RunFloatTile(conv, x.data(), packed.weights, kernels().panel, kernels().fma_tile), "");
+}
+
+// ------------------------------------------------------------------------------- fixed point
+
+struct FixedPointCase {
+  size_t runs, run, step, pixels, outputs, limbs;
+};
+
+// Both orders against the exact sums. `x` holds every window's runs, run_stride apart.
+void CheckFixedPoint(const Kernels& kernels, const FixedPointCase& c, const std::vector<uint8_t>& x,
+                     size_t run_stride, const std::vector<int32_t>& w) {
+  std::vector<float> want(c.pixels * c.outputs);
+  for (size_t p = 0; p < c.pixels; ++p) {
+    for (size_t o = 0; o < c.outputs; ++o) {
+      int64_t sum = 0;
+      for (size_t i = 0; i < c.runs * c.run; ++i) {
+        sum += int64_t{w[o * c.runs * c.run + i]} *
+               x[p * c.step + i / c.run * run_stride + i % c.run];
+      }
+      want[p * c.outputs + o] = static_cast<float>(sum);
+    }
+  }
+  for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
+    const LimbRows file(w, c.limbs, c.outputs, c.runs, c.run, edge);
+    const Guarded<uint8_t> in(x, edge);
+    const Windows<uint8_t> windows = {in.data(), c.pixels, c.step, c.runs, c.run, run_stride};
+    const std::string what = "runs " + std::to_string(c.runs) + " of " + std::to_string(c.run) +
+                             ", step " + std::to_string(c.step) + ", pixels " +
+                             std::to_string(c.pixels) + ", limbs " + std::to_string(c.limbs);
+
+    const size_t padded = RoundUp(c.outputs, kernels.panel);
+    const PackedWeights tile(kernels.pack_fixed_point_tile, file.rows);
+    Guarded<float> rows(c.pixels * padded, edge);
+    kernels.fixed_point_tile(windows, tile.weights, rows.data(), padded);
+    const PackedWeights lane(kernels.pack_fixed_point_lanes, file.rows);
+    const size_t stride = c.pixels + 3;
+    Guarded<float> lanes((c.outputs - 1) * stride + c.pixels, edge);
+    kernels.fixed_point_lanes(windows, lane.weights, lanes.data(), stride);
+    for (size_t i = 0; i < want.size(); ++i) {
+      const size_t p = i / c.outputs, o = i % c.outputs;
+      ASSERT_EQ(rows[p * padded + o], want[i]) << "tile, " << what << ", at " << i;
+      ASSERT_EQ(lanes[o * stride + p], want[i]) << "lanes, " << what << ", at " << i;
+    }
+  }
+}
+
+constexpr int32_t kMaxWeight[] = {127, 32639, 8355711};
+
+TEST_P(KernelTest, FixedPointSumsAreExactAndRoundedOnce) {
+  Random random(6);
+  // 3x3, 7x7 and 1x1 windows of colour images, deeper ones, a long row; strides and tails.
+  const FixedPointCase cases[] = {
+      {3, 9, 3, 32, 16, 3},  {3, 9, 3, 33, 17, 3},   {3, 9, 6, 16, 64, 3}, {3, 9, 3, 7, 5, 2},
+      {3, 9, 3, 32, 16, 1},  {3, 9, 3, 1, 1, 2},     {7, 21, 6, 19, 24, 3}, {1, 1, 1, 5, 3, 1},
+      {1, 1, 2, 64, 16, 3},  {1, 64, 128, 18, 20, 3}, {3, 48, 16, 9, 16, 2}, {5, 15, 3, 20, 12, 3},
+      {1, 700, 700, 3, 9, 3}, {2, 31, 5, 40, 31, 3}, {3, 12, 4, 17, 16, 3}};
+  for (const FixedPointCase& c : cases) {
+    const size_t run_stride = (c.pixels - 1) * c.step + c.run + 5;
+    std::vector<uint8_t> x((c.runs - 1) * run_stride + (c.pixels - 1) * c.step + c.run);
+    for (uint8_t& value : x) value = static_cast<uint8_t>(random.Bits());
+    std::vector<int32_t> w(c.outputs * c.runs * c.run);
+    const int32_t limit = kMaxWeight[c.limbs - 1];
+    for (int32_t& weight : w) weight = random.Between(-limit, limit);
+    CheckFixedPoint(kernels(), c, x, run_stride, w);
+  }
+}
+
+TEST_P(KernelTest, FixedPointSumsDoNotOverflowAtTheirExtremes) {
+  for (const size_t limbs : {1, 2, 3}) {
+    for (const int32_t sign : {1, -1}) {
+      const FixedPointCase c = {7, 147, 147, 3, 18, limbs};
+      const std::vector<uint8_t> x((c.runs - 1) * 500 + 3 * 147, 255);
+      const std::vector<int32_t> w(c.outputs * c.runs * c.run, sign * kMaxWeight[limbs - 1]);
+      CheckFixedPoint(kernels(), c, x, 500, w);
+    }
+  }
+}
+
+TEST_P(KernelTest, FixedPointSumsTakeTheLongestWindow) {
+  const FixedPointCase c = {1, kMaxFixedPointElements, 1, 1, 2, 3};
+  const std::vector<uint8_t> x(kMaxFixedPointElements, 255);
+  std::vector<int32_t> w(c.outputs * c.run, -8355711);
+  std::fill(w.begin(), w.begin() + kMaxFixedPointElements, 8355711);
+  CheckFixedPoint(kernels(), c, x, c.run, w);
+}
+
+TEST_P(KernelTest, FixedPointSumsRoundTiesToEven) {
+  // Sums of 25 to 36 bits that end in a tie, in its neighbours, and in ties of the limbs' carries.
+  std::vector<int32_t> w;
+  std::vector<uint8_t> x(27);
+  for (size_t i = 0; i < 27; ++i) x[i] = i < 4 ? static_cast<uint8_t>(1 << (2 * i)) : 255;
+  constexpr size_t kOutputs = 96;
+  Random random(7);
+  for (size_t o = 0; o < kOutputs; ++o) {
+    int64_t rest = (int64_t{1} << (24 + o % 8)) * (random.Between(1, 3)) +
+                   (int64_t{1} << (o % 8)) * random.Between(0, 5) + random.Between(-1, 1);
+    if (o % 2) rest = -rest;
+    std::vector<int32_t> row(27);
+    for (size_t i = 27; i-- > 0;) {
+      const int64_t q = std::clamp<int64_t>(rest / x[i], -8355711, 8355711);
+      row[i] = static_cast<int32_t>(q);
+      rest -= q * x[i];
+    }
+    ASSERT_EQ(rest, 0);
+    w.insert(w.end(), row.begin(), row.end());
+  }
+  x.insert(x.end(), 27, 1);
+  CheckFixedPoint(kernels(), {1, 27, 27, 2, kOutputs, 3}, x, 27, w);
+}
+
+// --------------------------------------------------------------------------------- epilogues
+
+struct EpilogueCase {
+  size_t channels, rows, width;
+  bool sums, affine, b_per_pixel, residual, out, bits, in_place;
+  Activation activation;
+};
+
+// The cases in plain form: NHWC values and what they should become.
+struct EpilogueData {
+  std::vector<int32_t> sums;
+  std::vector<float> values, a, b, b_pixels, residual, want;
+  std::vector<int32_t> want_signs;
+};
+
+EpilogueData MakeEpilogueData(Random& random, const EpilogueCase& c) {
+  const size_t pixels = c.rows * c.width, count = pixels * c.channels;
+  EpilogueData data;
+  data.values = AwkwardFloats(random, count);
+  if (c.sums) {
+    for (float& value : data.values) {
+      const int32_t sum = random.Bits() % 4 == 0 ? static_cast<int32_t>(random.Bits())
+                                                 : random.Between(-600, 600);
+      data.sums.push_back(sum);
+      value = static_cast<float>(sum);
+    }
+  }
+  data.a = AwkwardFloats(random, c.channels);
+  data.b = AwkwardFloats(random, c.channels);
+  data.b_pixels = AwkwardFloats(random, count);
+  data.residual = AwkwardFloats(random, count);
+  data.want = data.values;
+  if (c.affine) {
+    std::vector<const float*> b_of_pixel;
+    for (size_t p = 0; p < pixels; ++p) b_of_pixel.push_back(&data.b_pixels[p * c.channels]);
+    reference::Affine(pixels, c.channels, data.a.data(), data.b.data(),
+                      c.b_per_pixel ? b_of_pixel.data() : nullptr, data.want.data());
+  }
+  if (c.residual) reference::Add(count, data.residual.data(), data.want.data());
+  reference::Activate(count, c.activation, data.want.data());
+  data.want_signs.resize(count);
+  reference::Signs(count, data.want.data(), data.want_signs.data());
+  return data;
+}
+
+// Image [pixels][channels] to planes [channels][pixels].
+template <typename T>
+std::vector<T> Planar(const std::vector<T>& values, size_t channels) {
+  std::vector<T> planes(values.size());
+  const size_t pixels = values.size() / channels;
+  for (size_t p = 0; p < pixels; ++p) {
+    for (size_t c = 0; c < channels; ++c) planes[c * pixels + p] = values[p * channels + c];
+  }
+  return planes;
+}
+
+std::vector<EpilogueCase> EpilogueCases(Random& random, size_t max_channels) {
+  std::vector<EpilogueCase> cases;
+  for (const size_t channels : {1, 3, 8, 10, 15, 16, 17, 31, 32, 33, 64, 80}) {
+    if (channels > max_channels) continue;
+    for (const Activation activation :
+         {Activation::kNone, Activation::kRelu, Activation::kHardtanh}) {
+      for (int flags = 0; flags < 32; ++flags) {
+        const bool residual = flags & 4, out = flags & 8;
+        cases.push_back({channels, static_cast<size_t>(random.Between(1, 3)),
+                         static_cast<size_t>(random.Between(1, 34)), (flags & 1) != 0,
+                         (flags & 2) != 0, random.Sign() > 0, residual, out, (flags & 16) != 0,
+                         residual && out && random.Sign() > 0, activation});
+      }
+    }
+  }
+  return cases;
+}
+
+std::string Describe(const EpilogueCase& c) {
+  std::string text = std::to_string(c.channels) + " channels, " + std::to_string(c.rows) + "x" +
+                     std::to_string(c.width) + ", activation " +
+                     std::to_string(static_cast<int>(c.activation));
+  if (c.sums) text += ", sums";
+  if (c.affine) text += c.b_per_pixel ? ", affine with b per pixel" : ", affine";
+  if (c.residual) text += ", residual";
+  if (c.in_place) text += " in place";
+  return text;
+}
+
+TEST_P(KernelTest, EpilogueRowsIsAffineAddActivateStoreSign) {
+  Random random(8);
+  for (const EpilogueCase& c : EpilogueCases(random, 80)) {
+    const EpilogueData data = MakeEpilogueData(random, c);
+    const size_t pixels = c.rows * c.width, n = c.channels;
+    const Edge edge = random.Sign() > 0 ? Edge::kEnd : Edge::kBegin;
+    const Guarded<int32_t> sums(data.sums, edge);
+    const Guarded<float> values(data.values, edge), a(data.a, edge), b(data.b, edge);
+    const Guarded<float> b_pixels(data.b_pixels, edge);
+    Guarded<float> residual(data.residual, edge);
+    Guarded<float> out(pixels * n, edge);
+    const size_t bits_stride = PixelBytes(n) + 2;
+    Guarded<uint8_t> bits((pixels - 1) * bits_stride + PixelBytes(n), edge);
+    std::memset(bits.data(), 0xa5, bits.size());
+    std::vector<const float*> b_rows;
+    for (size_t p = 0; p < pixels; ++p) b_rows.push_back(b_pixels.data() + p * n);
+
+    EpilogueRows e = {};
+    e.sums = c.sums ? sums.data() : nullptr;
+    e.values = c.sums ? nullptr : values.data();
+    e.channels = n;
+    e.a = c.affine ? a.data() : nullptr;
+    e.b = c.affine && !c.b_per_pixel ? b.data() : nullptr;
+    e.b_rows = c.affine && c.b_per_pixel ? b_rows.data() : nullptr;
+    e.activation = c.activation;
+    e.pixels = pixels;
+    e.in_stride = e.residual_stride = e.out_stride = n;
+    e.residual = c.residual ? residual.data() : nullptr;
+    float* result = c.in_place ? residual.data() : out.data();
+    e.out = c.out ? result : nullptr;
+    e.bits = c.bits ? bits.data() : nullptr;
+    e.bits_stride = bits_stride;
+    kernels().epilogue_rows(e);
+    for (size_t i = 0; i < pixels * n; ++i) {
+      const size_t p = i / n, channel = i % n;
+      if (c.out) {
+        ASSERT_TRUE(SameFloat(result[i], data.want[i]))
+            << Describe(c) << ", at " << i << ": " << result[i] << " instead of " << data.want[i];
+      }
+      const uint8_t* group = bits.data() + p * bits_stride;
+      if (c.bits) {
+        ASSERT_EQ((group[channel / 8] >> (channel % 8)) & 1, data.want_signs[i] > 0)
+            << Describe(c) << ", bit " << i;
+        for (size_t bit = n; bit < PixelBytes(n) * 8; ++bit) {
+          ASSERT_EQ((group[bit / 8] >> (bit % 8)) & 1, 0) << Describe(c) << ", padding bit " << bit;
+        }
+        if (p + 1 < pixels) {
+          ASSERT_EQ(group[PixelBytes(n)], 0xa5) << "wrote beyond the pixel";
+        }
+      }
+    }
+  }
+}
+
+TEST_P(KernelTest, EpilogueLanesIsAffineAddActivateStoreSign) {
+  Random random(9);
+  for (const EpilogueCase& c : EpilogueCases(random, 64)) {
+    const EpilogueData data = MakeEpilogueData(random, c);
+    const size_t pixels = c.rows * c.width, n = c.channels;
+    const Edge edge = random.Sign() > 0 ? Edge::kEnd : Edge::kBegin;
+    const Guarded<int32_t> sums(Planar(data.sums, n), edge);
+    const Guarded<float> values(Planar(data.values, n), edge), a(data.a, edge), b(data.b, edge);
+    std::vector<float> by_row;  // [rows][channels][width]
+    std::vector<const float*> b_rows;
+    for (size_t y = 0; y < c.rows; ++y) {
+      const std::vector<float> row(&data.b_pixels[y * c.width * n],
+                                   &data.b_pixels[y * c.width * n] + c.width * n);
+      const std::vector<float> planes = Planar(row, n);
+      by_row.insert(by_row.end(), planes.begin(), planes.end());
+    }
+    const Guarded<float> b_pixels(by_row, edge);
+    for (size_t y = 0; y < c.rows; ++y) b_rows.push_back(b_pixels.data() + y * n * c.width);
+    Guarded<float> residual(Planar(data.residual, n), edge);
+    Guarded<float> out(pixels * n, edge);
+    const size_t pixel_bytes = PixelBytes(n), row_bytes = (c.width + 2) * pixel_bytes;
+    Guarded<uint8_t> bits((c.rows - 1) * row_bytes + c.width * pixel_bytes, edge);
+    std::memset(bits.data(), 0xa5, bits.size());
+
+    EpilogueLanes e = {};
+    e.sums = c.sums ? sums.data() : nullptr;
+    e.values = c.sums ? nullptr : values.data();
+    e.channels = n;
+    e.a = c.affine ? a.data() : nullptr;
+    e.b = c.affine && !c.b_per_pixel ? b.data() : nullptr;
+    e.b_rows = c.affine && c.b_per_pixel ? b_rows.data() : nullptr;
+    e.activation = c.activation;
+    e.rows = c.rows;
+    e.width = c.width;
+    e.in_plane = e.residual_plane = e.out_plane = pixels;
+    e.residual = c.residual ? residual.data() : nullptr;
+    float* result = c.in_place ? residual.data() : out.data();
+    e.out = c.out ? result : nullptr;
+    e.bits = c.bits ? bits.data() : nullptr;
+    e.bits_row_bytes = row_bytes;
+    kernels().epilogue_lanes(e);
+    for (size_t i = 0; i < pixels * n; ++i) {
+      const size_t p = i / n, channel = i % n;
+      if (c.out) {
+        ASSERT_TRUE(SameFloat(result[channel * pixels + p], data.want[i]))
+            << Describe(c) << ", pixel " << p << ", channel " << channel << ": "
+            << result[channel * pixels + p] << " instead of " << data.want[i];
+      }
+      const uint8_t* group =
+          bits.data() + p / c.width * row_bytes + p % c.width * pixel_bytes;
+      if (c.bits) {
+        ASSERT_EQ((group[channel / 8] >> (channel % 8)) & 1, data.want_signs[i] > 0)
+            << Describe(c) << ", bit " << i;
+        for (size_t bit = n; bit < pixel_bytes * 8; ++bit) {
+          ASSERT_EQ((group[bit / 8] >> (bit % 8)) & 1, 0) << Describe(c) << ", padding bit " << bit;
+        }
+      }
+    }
+    for (size_t y = 0; c.bits && y + 1 < c.rows; ++y) {
+      ASSERT_EQ(bits[y * row_bytes + c.width * pixel_bytes], 0xa5) << "wrote into the ring";
+    }
+  }
+}
+
+// fma(1 + 2^-12, 1 + 2^-12, 2^-60) and its like: a billion random cases do not meet such a tie.
+TEST_P(KernelTest, EpiloguesRoundTheAffineOnce) {
+  Random random(10);
+  constexpr size_t kCount = 4096;
+  std::vector<float> x(kCount), a(kCount), b(kCount), rows(kCount), lanes(kCount);
+  for (size_t i = 0; i < kCount; ++i) {
+    const float scale = std::ldexp(1.0f, random.Between(-60, 60));
+    x[i] = (1.0f + std::ldexp(1.0f, -random.Between(1, 12))) * scale;
+    a[i] = 1.0f + std::ldexp(1.0f, -12) * static_cast<float>(random.Between(1, 3));
+    b[i] = std::ldexp(static_cast<float>(random.Sign()), -random.Between(20, 60)) * scale;
+  }
+  x[0] = a[0] = 1.0f + 0x1p-12f, b[0] = 0x1p-60f;
+  EpilogueRows r = {};
+  r.values = x.data(), r.channels = kCount, r.a = a.data(), r.b = b.data(), r.pixels = 1;
+  r.out = rows.data();
+  kernels().epilogue_rows(r);
+  EpilogueLanes l = {};
+  const float one_a = a[0];
+  const float* b_row = b.data();
+  l.values = x.data(), l.channels = 1, l.a = &one_a, l.b_rows = &b_row, l.rows = 1;
+  l.width = kCount, l.out = lanes.data();
+  kernels().epilogue_lanes(l);
+  EXPECT_EQ(rows[0], 1.0f + 0x1p-11f + 0x1p-23f);
+  for (size_t i = 0; i < kCount; ++i) {
+    ASSERT_EQ(rows[i], ExactFma(x[i], a[i], b[i])) << i;
+    ASSERT_EQ(lanes[i], ExactFma(x[i], one_a, b[i])) << i;
+  }
+}
+
+// ----------------------------------------------------------------------------------- pooling
+
+TEST_P(KernelTest, AveragePoolIsTheOrderedSumOverValidTaps) {
+  Random random(11);
+  const Window windows[] = {SquareWindow(2, 2, 0), SquareWindow(3, 2, 1), SquareWindow(8, 8, 0),
+                            SquareWindow(1, 2, 0), SquareWindow(3, 1, 1), SquareWindow(3, 3, 1),
+                            {8, 8, 1, 1, 0, 0, 0, 0}};
+  for (const Window& window : windows) {
+    for (const size_t channels : {1, 3, 8, 16, 17, 33}) {
+      const size_t height = 8, width = window.kernel_h == 8
+                                           ? 8
+                                           : static_cast<size_t>(random.Between(3, 70));
+      const reference::Convolution conv = {height, width, channels, 0, window};
+      const size_t before = static_cast<size_t>(random.Between(0, 3));
+      const size_t after = static_cast<size_t>(random.Between(0, 3));
+      const float scale = 1.0f / static_cast<float>(window.taps());
+      const auto x = AwkwardFloats(random, height * width * channels);
+      const size_t total = before + channels + after;
+      std::vector<float> want(conv.pixels() * total);
+      reference::AveragePool(conv, x.data(), scale, before, after, want.data());
+      for (const bool lanes : {false, true}) {
+        const Guarded<float> in(lanes ? Planar(x, channels) : x);
+        Guarded<float> out(want.size());
+        const AveragePool pool = {in.data(), height, width,  channels, window,
+                                  scale,     before, after, out.data()};
+        (lanes ? kernels().average_pool_lanes : kernels().average_pool_rows)(pool);
+        ExpectSameFloats(lanes ? Planar(want, total) : want,
+                         std::vector<float>(out.data(), out.data() + out.size()),
+                         std::string(lanes ? "lanes" : "rows") + ", kernel " +
+                             std::to_string(window.kernel_h) + ", channels " +
+                             std::to_string(channels) + ", width " + std::to_string(width));
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------- choosing
+
+TEST(ColumnsTest, TheScalarColumnIsThereAndRepacksNothing) {
+  EXPECT_EQ(FindKernels("scalar"), &kScalarKernels);
+  const WeightRows rows = {{nullptr, nullptr, nullptr}, 3, 64, 16, 3, 9};
+  for (const Packing& packing :
+       {kScalarKernels.pack_xor_popcount_tile, kScalarKernels.pack_xor_popcount_lanes,
+        kScalarKernels.pack_sign_sum_tile, kScalarKernels.pack_fma_tile,
+        kScalarKernels.pack_fixed_point_tile, kScalarKernels.pack_fixed_point_lanes}) {
+    EXPECT_EQ(packing.bytes(rows), 0u);
+  }
+}
+
+TEST(ColumnsTest, ColumnsAreFoundByNameAndOthersAreNot) {
+  for (const Kernels* kernels : AvailableKernels()) EXPECT_EQ(FindKernels(kernels->isa), kernels);
+  EXPECT_EQ(FindKernels("no such column"), nullptr);
+  EXPECT_EQ(FindKernels(""), nullptr);
+}
+
+TEST(ColumnsTest, TheEnvironmentChoosesTheColumn) {
+  unsetenv("LBRT_ISA");
+  EXPECT_EQ(BestKernels(), AvailableKernels().back());
+  setenv("LBRT_ISA", "scalar", 1);
+  EXPECT_EQ(BestKernels(), &kScalarKernels);
+  setenv("LBRT_ISA", "no such column", 1);
+  EXPECT_EQ(BestKernels(), nullptr);
+  unsetenv("LBRT_ISA");
+}
+
+}  // namespace
+}  // namespace lbrt
