@@ -200,6 +200,20 @@ class IdxFile {
   std::unique_ptr<gzFile_s, Close> file_;
 };
 
+// The files name no classes, and Fashion-MNIST's are called as MNIST's: its first labels tell it.
+std::vector<std::string> IdxClassNames(const std::vector<uint8_t>& labels) {
+  static constexpr uint8_t kTrain[] = {9, 0, 0, 3, 0, 2, 7, 2, 5, 5};
+  static constexpr uint8_t kTest[] = {9, 2, 1, 1, 6, 1, 4, 6, 5, 7};
+  for (const auto& [first, count] : {std::pair(kTrain, 60000u), std::pair(kTest, 10000u)})
+    if (labels.size() == count && std::equal(first, first + 10, labels.begin()))
+      return {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+              "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
+  std::vector<std::string> numbers;
+  const int last = labels.empty() ? -1 : *std::max_element(labels.begin(), labels.end());
+  for (int i = 0; i <= last; ++i) numbers.push_back(std::to_string(i));
+  return numbers;
+}
+
 Dataset OpenIdx(const std::string& images_path, const std::string& labels_path) {
   Dataset data;
   data.source = images_path;
@@ -227,6 +241,7 @@ Dataset OpenIdx(const std::string& images_path, const std::string& labels_path) 
   const std::vector<uint8_t> bytes = labels.Bytes(label_count);
   labels.ExpectEnd();
   data.labels.assign(bytes.begin(), bytes.end());
+  data.class_names = IdxClassNames(bytes);
   return data;
 }
 

@@ -42,7 +42,8 @@ enum class Split { kTrain, kTest };
 //                    chooses
 //   file.bin         CIFAR: records of 3073 bytes, or of 3074 (CIFAR-100, the fine label) where
 //                    only 3074 divides the size
-//   images, labels   an IDX pair, plain or gzip
+//   images, labels   an IDX pair, plain or gzip. Classes are named by their numbers, but those of
+//                    Fashion-MNIST by their names
 //   X.npy, y.npy     OpenArray's samples; y: integers [n]
 // Every size and label is checked; InputError says what does not fit.
 Dataset OpenDataset(const std::vector<std::string>& paths, Split split,

@@ -220,6 +220,23 @@ TEST(IdxTest, FoldersHaveTheirSplits) {
   EXPECT_EQ(Open(folder.path().string(), Split::kTest).labels, std::vector<int>({6}));
 }
 
+TEST(IdxTest, ClassesAreNumbersExceptThoseOfFashionMnist) {
+  TemporaryFolder folder;
+  const auto names = [&](const Bytes& labels) {
+    const auto count = static_cast<uint32_t>(labels.size());
+    WriteFile(folder / "images", Idx({0x803, count, 1, 1}, Bytes(count)));
+    WriteFile(folder / "labels", Idx({0x801, count}, labels));
+    return OpenDataset({folder / "images", folder / "labels"}, Split::kTest).class_names;
+  };
+  EXPECT_EQ(names({2, 0, 1}), std::vector<std::string>({"0", "1", "2"}));
+  Bytes labels = {9, 2, 1, 1, 6, 1, 4, 6, 5, 7};  // as the test labels begin
+  labels.resize(10000);
+  ASSERT_EQ(names(labels).size(), 10u);
+  EXPECT_EQ(names(labels)[9], "Ankle boot");
+  labels[0] = 7;  // as MNIST's begin
+  EXPECT_EQ(names(labels)[7], "7");
+}
+
 TEST(IdxTest, DamagedFilesAreRefused) {
   TemporaryFolder folder;
   const Bytes good_images = Idx({0x803, 2, 4, 5}, Noise(40)), good_labels = Idx({0x801, 2}, {1, 2});

@@ -340,7 +340,11 @@ TEST(PpmTest, OtherLargestValuesAreScaledAndRoundedHalfToEven) {
 // --- refusals --------------------------------------------------------------------------------
 
 // Small files of every kind.
-std::vector<std::pair<std::string, std::vector<uint8_t>>> Samples() {
+struct Sample {
+  std::string name;
+  std::vector<uint8_t> bytes;
+};
+std::vector<Sample> Samples() {
   const Pixels grey = Noise(9 * 5), colour = Noise(9 * 5 * 3), four = Noise(9 * 5 * 4);
   Pixels rle(64, 0);
   for (const uint8_t byte : {4, 7, 0, 0, 0, 2, 1, 0, 0, 3, 1, 2, 3, 0, 0, 1}) rle.push_back(byte);
@@ -387,14 +391,15 @@ std::vector<std::pair<std::string, std::vector<uint8_t>>> Samples() {
 }
 
 TEST(RefusalTest, EveryTruncationOfEveryKindIsRefused) {
-  for (const auto& [name, bytes] : Samples()) {
-    EXPECT_EQ(Refusal([&] { Decode(bytes); }), "") << name;
+  for (const Sample& sample : Samples()) {
+    const std::vector<uint8_t>& bytes = sample.bytes;
+    EXPECT_EQ(Refusal([&] { Decode(bytes); }), "") << sample.name;
     for (size_t length = 0; length < bytes.size(); ++length)
       EXPECT_NE(Refusal([&] {
                   Decode({bytes.begin(), bytes.begin() + length});
                 }),
                 "")
-          << name << " cut to " << length << " of " << bytes.size();
+          << sample.name << " cut to " << length << " of " << bytes.size();
   }
 }
 
