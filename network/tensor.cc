@@ -70,7 +70,10 @@ std::string HostTensor::Text() const { return {bytes.begin(), bytes.end()}; }
 std::string ShapeText(const std::vector<int64_t>& shape) {
   if (shape.empty()) return "scalar";
   std::string text;
-  for (const int64_t size : shape) text += (text.empty() ? "" : "x") + std::to_string(size);
+  for (const int64_t size : shape) {
+    if (!text.empty()) text += 'x';
+    text += std::to_string(size);
+  }
   return text;
 }
 

@@ -221,6 +221,7 @@ void ExpectNoCrash(const std::string& original, const std::string& scratch, uint
   const Bytes file = ReadFile(original);
   int refused = 0;
   const auto try_reading = [&](const Bytes& bytes) {
+    fs::remove(scratch);  // some file systems flush a file that is cut to nothing and rewritten
     std::ofstream(scratch, std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()), static_cast<ptrdiff_t>(bytes.size()));
     const std::string line = ErrorOf([&] { ReadCheckpoint(scratch); });

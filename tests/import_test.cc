@@ -1,0 +1,425 @@
+#include "network/import.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <random>
+#include <sstream>
+
+#include "images/error.h"
+#include "network/quantizers.h"
+
+namespace lbrt {
+namespace {
+
+std::string ErrorOf(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(QuantizersTest, LimbsHoldTheContractsMaxima) {
+  EXPECT_EQ(127, LimbMaximum(1));
+  EXPECT_EQ(32639, LimbMaximum(2));
+  EXPECT_EQ(8355711, LimbMaximum(3));
+}
+
+TEST(QuantizersTest, RecuTakesTheSignAroundTheChannelsMean) {
+  const float weights[] = {1, 2, 3, 6,               // mean 3: one weight is it
+                           -1, -1, -1, -1,           // dead
+                           0.1f, 0.1f, 0.1f, 0.1f,   // dead, and no sum of it is exact in float
+                           0, 0, 0, 1};
+  const SignCodes got = RecuCodes(weights, 4, 4);
+  EXPECT_EQ((std::vector<int8_t>{-1, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, 1}), got.codes);
+  EXPECT_EQ(9, got.zero_weights);
+  EXPECT_EQ((std::vector<int>{1, 2}), got.dead);
+  // In double the sum of 0.1 is not exact either.
+  const std::vector<double> tenths(9, 0.1);
+  EXPECT_EQ(1u, RecuCodes(tenths.data(), 1, 9).dead.size());
+}
+
+TEST(QuantizersTest, McDonnellTakesTheSignAroundZeroAndAConstantScale) {
+  const float weights[] = {-1e-30f, 0, -0.0f, 5, 0, 0, 0, 0};
+  const SignCodes got = McDonnellCodes(weights, 2, 4);
+  EXPECT_EQ((std::vector<int8_t>{-1, 1, 1, 1, 1, 1, 1, 1}), got.codes);
+  EXPECT_EQ(6, got.zero_weights);
+  EXPECT_EQ(std::vector<int>{1}, got.dead);
+  // methods.md 3.1
+  EXPECT_NEAR(0.0372678, McDonnellScale(1440), 5e-8);
+  EXPECT_NEAR(0.0263523, McDonnellScale(2880), 5e-8);
+  EXPECT_NEAR(0.0186339, McDonnellScale(5760), 5e-8);
+}
+
+TEST(QuantizersTest, FixedPointRoundsHalfToEvenOnAScaleOfTheChannel) {
+  const double weights[] = {127, 0.5, 1.5, -2.5, -254, 1, 3, 5, 0, 0, 0, 0};
+  const FixedCodes got = FixedPointCodes(weights, 3, 4, 1);
+  EXPECT_EQ((std::vector<double>{1, 2, 1}), got.scale);
+  EXPECT_EQ((std::vector<int32_t>{127, 0, 2, -2, -127, 0, 2, 2, 0, 0, 0, 0}), got.codes);
+  for (const int limbs : {2, 3}) {
+    const FixedCodes fine = FixedPointCodes(weights, 3, 4, limbs);
+    EXPECT_EQ(LimbMaximum(limbs), fine.codes[0]);
+    EXPECT_EQ(-LimbMaximum(limbs), fine.codes[4]);
+  }
+}
+
+// Random tensors of plausible sizes for every tensor of a network.
+StateDict RandomTensors(const Network& network, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, 0.5f);
+  std::uniform_real_distribution<float> positive(0.5f, 2);
+  StateDict state;
+  for (const TensorSpec& spec : network.tensors) {
+    HostTensor& tensor = state[spec.name];
+    tensor = HostTensor::Zeros(spec.type, spec.shape);
+    if (spec.type != DType::kF32) continue;
+    for (int64_t i = 0; i < tensor.numel(); ++i)
+      tensor.f32()[i] = spec.name.ends_with("running_var") ? positive(random) : normal(random);
+  }
+  return state;
+}
+
+const ImportOptions kImageNet = {Stem::kI24, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}};
+
+ImportOptions WithStem(Stem stem) {
+  ImportOptions options = kImageNet;
+  options.stem = stem;
+  return options;
+}
+
+const GraphNode& Named(const Graph& graph, const std::string& name, GraphOp op) {
+  for (const GraphNode& node : graph.nodes)
+    if (node.name == name && node.op == op) return node;
+  throw std::runtime_error("no node " + name);
+}
+
+// "index op name inputs... HxWxC" of each node, a line each, for a look at the whole graph.
+std::string Ops(const Graph& graph, int from, int to) {
+  const char* const kNames[] = {"input", "conv", "affine", "add", "activation",
+                                "sign",  "pool", "pad"};
+  std::ostringstream text;
+  for (int i = from; i < to; ++i) {
+    const GraphNode& node = graph.node(i);
+    text << i << " " << kNames[static_cast<size_t>(node.op)] << " " << node.name;
+    for (const int input : node.inputs) text << " " << input;
+    text << " " << node.height << "x" << node.width << "x" << node.channels << "\n";
+  }
+  return text.str();
+}
+
+TEST(ImportTest, RecuBecomesTheGraphOfTheContract) {
+  const Network network = BuildNetwork("recu/resnet20", {});
+  const Graph graph = Import(network, RandomTensors(network, 1), kImageNet, nullptr);
+  const int n = static_cast<int>(graph.nodes.size());
+  EXPECT_EQ("0 input input 32x32x3\n"
+            "1 conv conv1 0 32x32x16\n"
+            "2 affine bn1 1 32x32x16\n"
+            "3 activation hardtanh1 2 32x32x16\n"
+            "4 sign layer1.0.sign1 3 32x32x16\n"
+            "5 conv layer1.0.conv1 4 32x32x16\n"
+            "6 affine layer1.0.bn1 5 32x32x16\n"
+            "7 add layer1.0.add1 6 3 32x32x16\n"
+            "8 activation layer1.0.hardtanh1 7 32x32x16\n",
+            Ops(graph, 0, 9));
+  EXPECT_EQ("34 pool layer2.0.shortcut.pool 33 16x16x16\n"
+            "35 pad layer2.0.shortcut.pad 34 16x16x32\n"
+            "36 sign layer2.0.sign1 33 32x32x16\n"
+            "37 conv layer2.0.conv1 36 16x16x32\n"
+            "38 affine layer2.0.bn1 37 16x16x32\n"
+            "39 add layer2.0.add1 38 35 16x16x32\n",
+            Ops(graph, 34, 40));
+  EXPECT_EQ("98 pool pool 97 1x1x64\n"
+            "99 affine bn2 98 1x1x64\n"
+            "100 conv linear 99 1x1x10\n"
+            "101 affine linear 100 1x1x10\n",
+            Ops(graph, 98, n));
+  EXPECT_EQ(n - 1, graph.output);
+  EXPECT_EQ(ValueType::kU8, graph.node(0).type);
+  EXPECT_EQ(ValueType::kI64, graph.node(1).type);
+  EXPECT_EQ(ValueType::kI32, graph.node(5).type);
+  EXPECT_EQ(SquareWindow(2, 2, 0), graph.node(34).window);
+  EXPECT_EQ(8, graph.node(35).pad_before);
+  EXPECT_EQ(8, graph.node(35).pad_after);
+  EXPECT_EQ(64, graph.node(98).window.taps());
+}
+
+TEST(ImportTest, WideResNetPoolsBeforeItsLastConvolution) {
+  const Network network = BuildNetwork("mcdonnell/wrn-8-1", {});
+  const Graph graph = Import(network, RandomTensors(network, 1), kImageNet, nullptr);
+  const int n = static_cast<int>(graph.nodes.size());
+  EXPECT_EQ("0 input input 32x32x3\n"
+            "1 conv conv0 0 32x32x16\n"
+            "2 affine conv0 1 32x32x16\n"
+            "3 affine group0.block0.bn0 2 32x32x16\n"
+            "4 activation group0.block0.relu0 3 32x32x16\n"
+            "5 conv group0.block0.conv0 4 32x32x16\n"
+            "6 affine group0.block0.bn1 5 32x32x16\n"
+            "7 activation group0.block0.relu1 6 32x32x16\n"
+            "8 conv group0.block0.conv1 7 32x32x16\n"
+            "9 affine group0.block0.conv1 8 32x32x16\n"
+            "10 add group0.block0.add 2 9 32x32x16\n",
+            Ops(graph, 0, 11));
+  EXPECT_EQ("31 affine bn 30 8x8x64\n"
+            "32 activation relu 31 8x8x64\n"
+            "33 pool pool 32 1x1x64\n"
+            "34 conv conv_last 33 1x1x10\n"
+            "35 affine bn_last 34 1x1x10\n",
+            Ops(graph, 31, n));
+  EXPECT_EQ(n - 1, graph.output);
+  EXPECT_EQ(ValueType::kF32, graph.node(5).type);
+  const GraphNode& pool = Named(graph, "group1.block0.shortcut.pool", GraphOp::kAvgPool);
+  EXPECT_EQ(SquareWindow(3, 2, 1), pool.window);
+  const GraphNode& pad = Named(graph, "group1.block0.shortcut.pad", GraphOp::kPadChannels);
+  EXPECT_EQ(0, pad.pad_before);
+  EXPECT_EQ(16, pad.pad_after);
+}
+
+// Every weight of a convolution, found by name in the tensors and by place in the graph.
+TEST(ImportTest, CodesAreTheSignsOfTheLatentWeightsChannelsLast) {
+  for (const char* name : {"recu/resnet20", "mcdonnell/wrn-8-1"}) {
+    const Network network = BuildNetwork(name, {});
+    const StateDict state = RandomTensors(network, 2);
+    const Graph graph = Import(network, state, kImageNet, nullptr);
+    int64_t quantized = 0;
+    for (const Node& node : network.nodes) {
+      if (node.kind != NodeKind::kConv || node.weights == WeightQuantizer::kFloat) continue;
+      const GraphNode& conv = Named(graph, node.name, GraphOp::kConv);
+      const HostTensor& weight = state.at(node.weight);
+      const int64_t outputs = weight.shape[0], inputs = weight.shape[1];
+      ASSERT_EQ(static_cast<size_t>(weight.numel()), conv.codes.size());
+      quantized += weight.numel();
+      for (int64_t o = 0; o < outputs; ++o) {
+        double mean = 0;
+        if (node.weights == WeightQuantizer::kRecu)
+          for (int64_t k = 0; k < inputs * 9; ++k)
+            mean += weight.f32()[o * inputs * 9 + k] / static_cast<double>(inputs * 9);
+        for (int64_t c = 0; c < inputs; ++c)
+          for (int64_t tap = 0; tap < 9; ++tap) {
+            const double w = weight.f32()[(o * inputs + c) * 9 + tap];
+            if (std::fabs(w - mean) < 1e-6) continue;  // too near to say without the same rounding
+            ASSERT_EQ(w > mean ? 1 : -1, conv.codes[static_cast<size_t>((o * 9 + tap) * inputs + c)])
+                << node.name;
+          }
+      }
+    }
+    EXPECT_EQ(Count(network).quantized_weights, quantized);
+  }
+}
+
+TEST(ImportTest, BatchNormsAndScalesFoldInDoubleAndRoundOnce) {
+  const Network recu = BuildNetwork("recu/resnet20", {}), wide = BuildNetwork("mcdonnell/wrn-8-1", {});
+  const StateDict r = RandomTensors(recu, 3), w = RandomTensors(wide, 4);
+  const Graph recu_graph = Import(recu, r, kImageNet, nullptr);
+  const Graph wide_graph = Import(wide, w, kImageNet, nullptr);
+  const auto f = [](const StateDict& state, const char* name) { return state.at(name).f32(); };
+
+  const GraphNode& bn1 = Named(recu_graph, "layer1.0.bn1", GraphOp::kAffine);
+  for (int c = 0; c < 16; ++c) {
+    const double alpha = f(r, "layer1.0.bn1.weight")[c] /
+                         std::sqrt(f(r, "layer1.0.bn1.running_var")[c] + 1e-5);
+    const auto i = static_cast<size_t>(c);
+    EXPECT_EQ(static_cast<float>(alpha * f(r, "layer1.0.conv1.alpha")[c]), bn1.a[i]);
+    EXPECT_EQ(static_cast<float>(f(r, "layer1.0.bn1.bias")[c] -
+                                 f(r, "layer1.0.bn1.running_mean")[c] * alpha),
+              bn1.b[i]);
+  }
+  const GraphNode& linear = Named(recu_graph, "linear", GraphOp::kAffine);
+  EXPECT_EQ(std::vector<float>(10, 1.0f), linear.a);
+  EXPECT_EQ(std::vector<float>(f(r, "linear.bias"), f(r, "linear.bias") + 10), linear.b);
+  EXPECT_EQ(std::vector<float>(f(r, "linear.weight"), f(r, "linear.weight") + 640),
+            Named(recu_graph, "linear", GraphOp::kConv).weights);
+
+  const GraphNode& inner = Named(wide_graph, "group0.block0.bn1", GraphOp::kAffine);
+  const GraphNode& outer = Named(wide_graph, "group0.block0.conv1", GraphOp::kAffine);
+  const GraphNode& alone = Named(wide_graph, "group0.block0.bn0", GraphOp::kAffine);
+  const GraphNode& last = Named(wide_graph, "bn_last", GraphOp::kAffine);
+  for (int c = 0; c < 10; ++c) {
+    const auto i = static_cast<size_t>(c);
+    const double scale = std::sqrt(2.0 / 144);
+    const double alpha = 1 / std::sqrt(f(w, "group0.block0.bn1.running_var")[c] + 1e-5);
+    EXPECT_EQ(static_cast<float>(alpha * scale), inner.a[i]);
+    EXPECT_EQ(static_cast<float>(-(f(w, "group0.block0.bn1.running_mean")[c] * alpha)), inner.b[i]);
+    EXPECT_EQ(static_cast<float>(scale), outer.a[i]);
+    EXPECT_EQ(0.0f, outer.b[i]);
+    const double alpha0 = 1 / std::sqrt(f(w, "group0.block0.bn0.running_var")[c] + 1e-5);
+    EXPECT_EQ(static_cast<float>(alpha0), alone.a[i]);
+    const double alpha_last = f(w, "bn_last.weight")[c] /
+                              std::sqrt(f(w, "bn_last.running_var")[c] + 1e-5);
+    EXPECT_EQ(static_cast<float>(alpha_last), last.a[i]);
+    EXPECT_EQ(static_cast<float>(f(w, "bn_last.bias")[c] -
+                                 f(w, "bn_last.running_mean")[c] * alpha_last),
+              last.b[i]);
+  }
+}
+
+class StemTest : public testing::TestWithParam<std::tuple<const char*, Stem>> {};
+
+// At each border class the stem's affine of the integer sum is, to rounding, the convolution of the
+// normalised image with the weights used: code * s_o with the normalisation taken out again.
+TEST_P(StemTest, IntegerSumsMeanTheConvolutionOfTheNormalisedImage) {
+  const auto [name, stem] = GetParam();
+  const Network network = BuildNetwork(name, {});
+  const StateDict state = RandomTensors(network, 5);
+  const ImportOptions options = WithStem(stem);
+  const Graph graph = Import(network, state, options, nullptr);
+  const GraphNode& conv = graph.node(1);
+  const GraphNode& affine = graph.node(2);
+  const bool recu = network.system == "recu";
+  const int limbs = stem == Stem::kI24 ? 3 : stem == Stem::kI16 ? 2 : 1;
+  ASSERT_EQ(WeightKind::kFixed, conv.weight_kind);
+  EXPECT_EQ(limbs, conv.limbs);
+  ASSERT_EQ(3, affine.border_rows);
+  ASSERT_EQ(3, affine.border_columns);
+  ASSERT_EQ(9u * 16, affine.b.size());
+  const float* weights = state.at(network.node(1).weight).f32();
+
+  std::mt19937 random(6);
+  std::vector<int> image(32 * 32 * 3);
+  for (int& u : image) u = static_cast<int>(random() % 256);
+  for (int o = 0; o < 16; ++o) {
+    double largest = 0;
+    for (int c = 0; c < 3; ++c)
+      for (int tap = 0; tap < 9; ++tap)
+        largest = std::max(largest, std::fabs(weights[(o * 3 + c) * 9 + tap] /
+                                              (255 * options.std[static_cast<size_t>(c)])));
+    const double scale = largest / LimbMaximum(limbs);
+    double alpha = 1, beta = 0;
+    if (recu) {
+      alpha = state.at("bn1.weight").f32()[o] /
+              std::sqrt(state.at("bn1.running_var").f32()[o] + 1e-5);
+      beta = state.at("bn1.bias").f32()[o] - state.at("bn1.running_mean").f32()[o] * alpha;
+    }
+    EXPECT_EQ(static_cast<float>(alpha * scale), affine.a[static_cast<size_t>(o)]);
+    for (const int y : {0, 1, 17, 31})
+      for (const int x : {0, 9, 31}) {
+        int64_t sum = 0;
+        double exact = 0;
+        for (int ky = 0; ky < 3; ++ky)
+          for (int kx = 0; kx < 3; ++kx)
+            for (int c = 0; c < 3; ++c) {
+              const int iy = y + ky - 1, ix = x + kx - 1;
+              if (iy < 0 || iy > 31 || ix < 0 || ix > 31) continue;
+              const auto channel = static_cast<size_t>(c);
+              const int u = image[static_cast<size_t>((iy * 32 + ix) * 3 + c)];
+              const int code = conv.codes[static_cast<size_t>((o * 9 + ky * 3 + kx) * 3 + c)];
+              EXPECT_LE(std::fabs(weights[(o * 3 + c) * 9 + ky * 3 + kx] /
+                                      (255 * options.std[channel]) / scale -
+                                  code),
+                        0.5 + 1e-6);
+              sum += int64_t{code} * u;
+              exact += code * scale * (255 * options.std[channel]) *
+                       ((u / 255.0 - options.mean[channel]) / options.std[channel]);
+            }
+        const int row = y == 0 ? 0 : y == 31 ? 2 : 1, column = x == 0 ? 0 : x == 31 ? 2 : 1;
+        const double b = affine.b[static_cast<size_t>((row * 3 + column) * 16 + o)];
+        const double got = static_cast<double>(sum) * affine.a[static_cast<size_t>(o)] + b;
+        const double want = alpha * exact + beta;
+        const double ulps = std::fabs(b) + std::fabs(got - b);
+        EXPECT_NEAR(want, got, 1.2e-7 * ulps + 1e-12) << "o=" << o << " y=" << y << " x=" << x;
+      }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(ImportTest, StemTest,
+                         testing::Combine(testing::Values("recu/resnet20", "mcdonnell/wrn-8-1"),
+                                          testing::Values(Stem::kI24, Stem::kI16, Stem::kI8)));
+
+TEST(ImportTest, TheFloatStemKeepsItsWeightsAndTakesFloats) {
+  const Network network = BuildNetwork("mcdonnell/wrn-8-1", {});
+  const StateDict state = RandomTensors(network, 7);
+  const Graph graph = Import(network, state, WithStem(Stem::kF32), nullptr);
+  EXPECT_EQ("0 input input 32x32x3\n"
+            "1 conv conv0 0 32x32x16\n"
+            "2 affine group0.block0.bn0 1 32x32x16\n",
+            Ops(graph, 0, 3));  // no scale, hence no affine of its own
+  EXPECT_EQ(ValueType::kF32, graph.node(0).type);
+  EXPECT_EQ(WeightKind::kFloat, graph.node(1).weight_kind);
+  // [o][c][ky][kx] -> [o][ky][kx][c]
+  EXPECT_EQ(state.at("conv0").f32()[(5 * 3 + 2) * 9 + 4],
+            graph.node(1).weights[static_cast<size_t>((5 * 9 + 4) * 3 + 2)]);
+
+  const Network recu = BuildNetwork("recu/resnet20", {});
+  const Graph with_norm = Import(recu, RandomTensors(recu, 8), WithStem(Stem::kF32), nullptr);
+  EXPECT_EQ("2 affine bn1 1 32x32x16\n", Ops(with_norm, 2, 3));
+  EXPECT_EQ(1, with_norm.node(2).border_rows);
+}
+
+TEST(ImportTest, ZeroWeightsAndDeadChannelsAreCountedAndNamed) {
+  const Network network = BuildNetwork("recu/resnet20", {});
+  StateDict state = RandomTensors(network, 9);
+  float* weight = state["layer1.1.conv2.weight"].f32();
+  for (int k = 0; k < 144; ++k) weight[k] = k < 72 ? -0.25f : 0.25f;
+  weight[3] = weight[100] = 0;                                    // the mean of channel 0
+  for (int k = 0; k < 144; ++k) weight[5 * 144 + k] = 0.7f;       // channel 5 is dead
+  ImportReport report;
+  const Graph graph = Import(network, state, kImageNet, &report);
+  EXPECT_EQ(2 + 144, report.zero_weights);
+  EXPECT_EQ(1, report.dead_channels);
+  EXPECT_EQ((std::vector<std::string>{
+                "layer1.1.conv2.weight: 146 weights are equal to their channel's mean and count "
+                "as +1",
+                "layer1.1.conv2.weight: output channel 5 has no other weights and is constant"}),
+            report.lines);
+  const GraphNode& affine = Named(graph, "layer1.1.bn2", GraphOp::kAffine);
+  EXPECT_EQ(0.0f, affine.a[5]);
+  EXPECT_NE(0.0f, affine.a[4]);
+  EXPECT_NE(0.0f, affine.b[5]);
+  EXPECT_EQ(1, Named(graph, "layer1.1.conv2", GraphOp::kConv).codes[5 * 144]);
+
+  const Network wide = BuildNetwork("mcdonnell/wrn-8-1", {});
+  StateDict zeros = RandomTensors(wide, 10);
+  std::fill_n(zeros["group0.block0.conv1"].f32() + 144, 144, 0.0f);
+  ImportReport wide_report;
+  EXPECT_EQ(0.0f, Named(Import(wide, zeros, kImageNet, &wide_report), "group0.block0.conv1",
+                        GraphOp::kAffine).a[1]);
+  EXPECT_EQ(144, wide_report.zero_weights);
+  EXPECT_EQ(1, wide_report.dead_channels);
+}
+
+TEST(ImportTest, WhatCannotBeImportedIsRefusedInOneLine) {
+  const Network network = BuildNetwork("recu/resnet20", {});
+  const auto error = [&](const std::function<void(StateDict&, ImportOptions&)>& change) {
+    StateDict state = RandomTensors(network, 11);
+    ImportOptions options = kImageNet;
+    change(state, options);
+    return ErrorOf([&] { Import(network, state, options, nullptr); });
+  };
+  EXPECT_EQ("no error", error([](StateDict&, ImportOptions&) {}));
+  EXPECT_EQ("tensor layer1.0.conv1.alpha is missing",
+            error([](StateDict& state, ImportOptions&) { state.erase("layer1.0.conv1.alpha"); }));
+  EXPECT_EQ("tensor bn2.bias: shape 63, expected 64",
+            error([](StateDict& state, ImportOptions&) {
+              state["bn2.bias"] = HostTensor::Zeros(DType::kF32, {63});
+            }));
+  EXPECT_EQ("tensor bn2.bias: type int64, expected float32",
+            error([](StateDict& state, ImportOptions&) {
+              state["bn2.bias"] = HostTensor::Zeros(DType::kI64, {64});
+            }));
+  for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()})
+    EXPECT_EQ("tensor bn2.bias: holds a value that is not finite",
+              error([bad](StateDict& state, ImportOptions&) { state["bn2.bias"].f32()[7] = bad; }));
+  EXPECT_EQ("tensor bn2.running_var: holds a negative variance",
+            error([](StateDict& state, ImportOptions&) { state["bn2.running_var"].f32()[7] = -1; }));
+  EXPECT_EQ("node layer1.0.bn1: its scale or bias does not fit a float32",
+            error([](StateDict& state, ImportOptions&) {
+              state["layer1.0.bn1.weight"].f32()[0] = 3e38f;
+              state["layer1.0.conv1.alpha"].f32()[0] = 100;
+            }));
+  EXPECT_EQ("preprocessing: expected mean and std of 3 channels",
+            error([](StateDict&, ImportOptions& options) { options.mean = {0.5}; }));
+  EXPECT_EQ("preprocessing: expected finite means and positive deviations",
+            error([](StateDict&, ImportOptions& options) { options.std[1] = 0; }));
+}
+
+TEST(ImportTest, StemsHaveTheNamesOfTheCommandLine) {
+  for (const char* name : {"i24", "i16", "i8", "f32"}) EXPECT_STREQ(name, StemName(ParseStem(name)));
+  EXPECT_EQ("unknown stem \"i32\", expected one of: i24, i16, i8, f32",
+            ErrorOf([] { ParseStem("i32"); }));
+}
+
+}  // namespace
+}  // namespace lbrt
