@@ -40,7 +40,7 @@ Graph EverythingGraph() {
   const int stream = g.Add(binary, shortcut);
   const int relu = g.Activate(g.Affine(stream), Activation::kRelu);
   const int sum = g.Add(g.Affine(g.Conv(relu, WeightKind::kSign, 8, k3x3)), stream);
-  const int pooled = g.AvgPool(sum, SquareWindow(4, 1, 0));
+  const int pooled = g.Affine(g.AvgPool(sum, SquareWindow(4, 1, 0)));
   return g.Finish(g.Affine(g.Conv(pooled, WeightKind::kFloat, 2, Window{})));
 }
 
@@ -178,7 +178,6 @@ void ExpectSmall(const std::string& name, Stem stem) {
   const NetworkCounts counts = Count(network);
   const Graph graph = RandomNetworkGraph(name, stem);
   const LoweredGraph lowered = AllPasses(graph);
-  const NetworkDefaults defaults = DefaultsOf(network);
   ModelTexts texts = SomeTexts();
   texts.labels.assign(10, "a label");
   const std::vector<uint8_t> file = Emit(lowered, texts);

@@ -10,7 +10,7 @@
 namespace lbrt {
 namespace {
 
-std::string Grouped(size_t n) { return Grouped(static_cast<int64_t>(n)); }
+std::string Number(size_t n) { return Grouped(static_cast<int64_t>(n)); }
 
 std::string PixelsText(int height, int width, int channels) {
   return std::to_string(height) + "x" + std::to_string(width) + "x" + std::to_string(channels);
@@ -98,8 +98,8 @@ std::string DescribeNetwork(const Network& network) {
     table.Add({node.name, KindText(node), Joined(inputs, ", "),
                node.height == 0 ? std::to_string(node.channels)
                                 : PixelsText(node.height, node.width, node.channels),
-               weights, sizes.bytes == 0 ? "" : Grouped(sizes.parameters),
-               sizes.bytes == 0 ? "" : Grouped(sizes.bytes)});
+               weights, sizes.bytes == 0 ? "" : Number(sizes.parameters),
+               sizes.bytes == 0 ? "" : Number(sizes.bytes)});
   }
   const NetworkCounts counts = Count(network);
   return table.Text() + "\n" + Grouped(counts.parameters) + " parameters; " +
@@ -117,9 +117,9 @@ std::string DescribeTensors(const StateDict& state) {
     const HostTensor& tensor = state.at(name);
     bytes += tensor.bytes.size();
     table.Add({Printable(name), ShapeText(tensor.shape), DTypeName(tensor.type),
-               Grouped(tensor.bytes.size())});
+               Number(tensor.bytes.size())});
   }
-  return table.Text() + "\n" + Grouped(state.size()) + " tensors, " + Grouped(bytes) + " bytes\n";
+  return table.Text() + "\n" + Number(state.size()) + " tensors, " + Number(bytes) + " bytes\n";
 }
 
 std::string DescribeCheckpoint(const std::string& path, const std::string& network_name) {
@@ -173,7 +173,7 @@ std::string DescribeOps(const ModelRunner& runner) {
     }
     table.Add({std::to_string(i), op.name != nullptr ? Printable(op.name) : "", op.kind,
                PixelsText(op.shape[1], op.shape[2], op.shape[3]), op.precision, Grouped(op.macs),
-               Grouped(op.weight_bytes), Joined(makes, ", ")});
+               Number(op.weight_bytes), Joined(makes, ", ")});
   }
   return table.Text();
 }
@@ -191,8 +191,8 @@ std::string DescribeModel(const std::string& path) {
   std::snprintf(features, sizeof features, "0x%llx",
                 static_cast<unsigned long long>(info.features));
 
-  std::string text = Printable(path) + ": model, " + Grouped(runner.file_bytes()) + " bytes, " +
-                     Grouped(info.weight_bytes) +
+  std::string text = Printable(path) + ": model, " + Number(runner.file_bytes()) + " bytes, " +
+                     Number(info.weight_bytes) +
                      " of them weights; its checksums hold; features " + features + "\n\n" +
                      DescribeOps(runner) + "\ninput: " + TensorText(input) +
                      "\noutput: " + TensorText(output) + "\n";
@@ -268,7 +268,7 @@ std::string ConversionReport(const LoweredGraph& lowered, const ImportReport& im
     table.Add({first.name, Joined(parts, ", "), conv ? WeightsText(first) : "",
                TypeText(lowered.node(op.input).type),
                PixelsText(last.height, last.width, last.channels), Joined(stored, ", "),
-               conv ? Grouped(bytes) : "", NoteText(lowered, op)});
+               conv ? Number(bytes) : "", NoteText(lowered, op)});
   }
   std::string text = table.Text() + "\n" + Grouped(import.zero_weights) +
                      " one-bit weights were exactly zero (stored as +1), " +
