@@ -4,7 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/kernels.h"
 #include "kernels/reference.h"
 
 namespace lbrt {

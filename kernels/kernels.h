@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/numerics.h"  // Activation
 #include "kernels/shapes.h"
 
 namespace lbrt {
@@ -99,8 +100,6 @@ struct PixelLanes {
 };
 
 // ----------------------------------------------------------------------------------- epilogues
-
-enum class Activation : uint8_t { kNone, kRelu, kHardtanh };
 
 // z = a ? Affine(float(acc), a[c], b[c]) : acc          (kernels/numerics.h; one rounding each)
 // z = residual ? z + residual : z

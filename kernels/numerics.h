@@ -47,6 +47,7 @@ constexpr float Clip(float x, float low, float high) {
 }
 constexpr float Relu(float x) { return x > 0.0f ? x : 0.0f; }
 constexpr float Hardtanh(float x) { return Clip(x, -1.0f, 1.0f); }
+enum class Activation : uint8_t { kNone, kRelu, kHardtanh };
 
 // The sign of an activation: bit 1 (= +1) when z >= 0, so -0.0 is +1 and NaN is -1.
 constexpr bool SignBit(float z) { return z >= 0.0f; }

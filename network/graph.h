@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/kernels.h"  // Activation
+#include "kernels/numerics.h"  // Activation
 #include "kernels/shapes.h"
 
 namespace lbrt {
