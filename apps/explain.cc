@@ -1,5 +1,7 @@
 #include "apps/explain.h"
 
+#include <algorithm>
+
 #include "apps/table.h"
 
 namespace lbrt {
@@ -10,20 +12,24 @@ std::string Result(const lbrt_op& op) {
          std::to_string(op.shape[3]);
 }
 
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
 }  // namespace
 
 void Profile::Observe(void* context, const lbrt_session*, size_t op) {
   Profile& profile = *static_cast<Profile*>(context);
   const auto now = std::chrono::steady_clock::now();
-  profile.us[op] += std::chrono::duration<double, std::micro>(now - profile.last).count();
+  profile.us[op].push_back(std::chrono::duration<double, std::micro>(now - profile.last).count());
   profile.last = now;
 }
 
 std::span<const float> Run(ModelRunner& runner, Profile* profile) {
-  if (profile != nullptr) {
-    ++profile->runs;
-    profile->last = std::chrono::steady_clock::now();
-  }
+  if (profile != nullptr) profile->last = std::chrono::steady_clock::now();
   return runner.Run();
 }
 
@@ -35,9 +41,10 @@ std::string OpTable(const ModelRunner& runner, const Profile* profile) {
   else
     headings.push_back("why");
   Table table(headings);
+  std::vector<double> median;
   double total = 0;
   if (profile != nullptr)
-    for (double us : profile->us) total += us;
+    for (const std::vector<double>& us : profile->us) total += median.emplace_back(Median(us));
   for (uint32_t i = 0; i < runner.info().ops; ++i) {
     lbrt_op op = {};
     op.struct_size = sizeof op;
@@ -52,10 +59,10 @@ std::string OpTable(const ModelRunner& runner, const Profile* profile) {
                                       Grouped(op.macs),
                                       Grouped(static_cast<int64_t>(op.weight_bytes))};
     if (profile != nullptr) {
-      const double us = profile->us[i] / static_cast<double>(profile->runs);
-      cells.push_back(Fixed(us, 1));
-      cells.push_back(Fixed(total > 0 ? 100 * profile->us[i] / total : 0, 1));
-      cells.push_back(us > 0 ? Fixed(static_cast<double>(op.macs) / us * 1e-3, 1) : "");
+      cells.push_back(Fixed(median[i], 1));
+      cells.push_back(Fixed(total > 0 ? 100 * median[i] / total : 0, 1));
+      cells.push_back(median[i] > 0 ? Fixed(static_cast<double>(op.macs) / median[i] * 1e-3, 1)
+                                    : "");
     } else {
       cells.push_back(op.why != nullptr ? op.why : "");
     }

@@ -13,8 +13,7 @@ namespace lbrt {
 // How long each op took, as the observer of a session's runs.
 struct Profile {
   std::chrono::steady_clock::time_point last;  // the op before ended, or the run began
-  std::vector<double> us;                      // by op, summed over the runs
-  size_t runs = 0;
+  std::vector<std::vector<double>> us;         // by op, of every run
 
   static void Observe(void* context, const lbrt_session* session, size_t op);
 };

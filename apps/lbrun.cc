@@ -216,7 +216,7 @@ void SetTimedInput(const Flags& flags, ModelRunner& runner) {
 void RunRepeatedly(const Flags& flags, ModelRunner& runner, Profile& profile) {
   SetTimedInput(flags, runner);
   runner.Run();  // caches and clock
-  std::ranges::fill(profile.us, 0.0);
+  for (std::vector<double>& us : profile.us) us.clear();
   for (int i = 0; i < flags.runs; ++i) Run(runner, &profile);
 }
 

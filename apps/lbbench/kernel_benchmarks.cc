@@ -21,8 +21,10 @@ struct Shape {
   size_t elements() const { return kernel * kernel * channels; }
   double macs() const { return static_cast<double>(size * size * outputs * elements()); }
   std::string name() const {
-    return (channels == outputs ? "" : std::to_string(channels) + "->") + std::to_string(outputs) +
-           "@" + std::to_string(size) + (stride == 1 ? "" : "s" + std::to_string(stride));
+    std::string name = std::to_string(outputs) + "@" + std::to_string(size);
+    if (channels != outputs) name = std::to_string(channels) + "->" + name;
+    if (stride != 1) name += "s" + std::to_string(stride);
+    return name;
   }
   reference::Convolution convolution() const {
     return {in_size(), in_size(), channels, outputs,
