@@ -1,0 +1,221 @@
+// Small random networks of every kind of op, shape and epilogue the file format knows, with inputs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tests/model_builder.h"
+#include "tests/model_reference.h"
+
+namespace lbrt {
+
+// Fast and the same everywhere: these tests also run under emulators.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15ull + 1) { Bits(); }
+  uint32_t Bits() {
+    state_ = state_ * 6364136223846793005ull + 1442695040888963407ull;
+    return static_cast<uint32_t>(state_ >> 32);
+  }
+  int Between(int low, int high) {
+    return low + static_cast<int>(Bits() % static_cast<uint32_t>(high - low + 1));
+  }
+  bool Chance(int percent) { return Between(1, 100) <= percent; }
+  float Unit() { return static_cast<float>(static_cast<int32_t>(Bits())) * 0x1p-31f; }
+  template <typename T>
+  T Among(std::initializer_list<T> list) {
+    return list.begin()[Between(0, static_cast<int>(list.size()) - 1)];
+  }
+
+ private:
+  uint64_t state_;
+};
+
+inline std::vector<float> RandomFloats(size_t count, float scale, Random* random) {
+  std::vector<float> values(count);
+  for (float& value : values) value = random->Unit() * scale;
+  return values;
+}
+inline std::vector<int32_t> RandomSigns(size_t count, Random* random) {
+  std::vector<int32_t> values(count);
+  for (int32_t& value : values) value = random->Chance(50) ? 1 : -1;
+  return values;
+}
+inline std::vector<int32_t> RandomCodes(size_t count, int low, int high, Random* random) {
+  std::vector<int32_t> values(count);
+  for (int32_t& value : values) value = random->Between(low, high);
+  return values;
+}
+
+class RandomNetwork {
+ public:
+  explicit RandomNetwork(uint64_t seed) : random_(seed) {
+    const int batch = random_.Among({1, 1, 1, 2, 3});
+    const Value x = {lbm::TensorType::U8, random_.Among({1, 2, 5, 7, 8, 16, 32}),
+                     random_.Among({1, 3, 6, 8, 14, 16, 32, 35}), random_.Among({1, 3, 4})};
+    AddInput(x, batch);
+    if (random_.Chance(50))
+      AddInput({lbm::TensorType::F32, x.h, x.w, random_.Among({1, 3, 16, 20})}, batch);
+    const int ops = random_.Between(2, 7);
+    for (int i = 0; i < ops; ++i) AddRandomOp();
+    AddOutputs();
+  }
+
+  const ModelFile& file() const { return file_; }
+  const std::vector<PlainTensor>& inputs() const { return inputs_; }
+
+ private:
+  struct Value {
+    lbm::TensorType type;
+    int h, w, c;
+    int tensor = -1;
+  };
+
+  void AddInput(Value value, int batch) {
+    PlainTensor plain = {static_cast<size_t>(batch), static_cast<size_t>(value.h),
+                         static_cast<size_t>(value.w), static_cast<size_t>(value.c), {}};
+    for (size_t i = 0; i < plain.n * plain.image(); ++i)
+      plain.values.push_back(value.type == lbm::TensorType::U8
+                                 ? static_cast<float>(random_.Between(0, 255))
+                                 : random_.Among({random_.Unit(), random_.Unit(), 0.0f, -0.0f}));
+    value.tensor = file_.AddInput(value.type, {1, value.h, value.w, value.c},
+                                  "input" + std::to_string(inputs_.size()));
+    inputs_.push_back(plain);
+    values_.push_back(value);
+  }
+
+  // Later values are likelier, so that networks get deep.
+  Value AnyValue() {
+    const int count = static_cast<int>(values_.size());
+    return values_[static_cast<size_t>(
+        std::max(random_.Between(0, count - 1), random_.Between(0, count - 1)))];
+  }
+
+  void AddRandomOp() {
+    const Value x = AnyValue();
+    if (x.type == lbm::TensorType::F32 && random_.Chance(30)) {
+      random_.Chance(50) ? AddPool(x) : AddStages(file_.AddEltwise(x.tensor), x, 0);
+      return;
+    }
+    AddConv(x);
+  }
+
+  Window AnyWindow(const Value& x) {
+    const int side = random_.Among({1, 3, 3, 3, 5});
+    Window w = {side, side, random_.Among({1, 1, 2, 3}), 1, 0, 0, 0, 0};
+    w.stride_w = random_.Chance(80) ? w.stride_h : random_.Between(1, 2);
+    if (random_.Chance(10)) w.kernel_w = random_.Among({1, 2, 7});
+    if (random_.Chance(70)) {
+      w.pad_top = w.pad_bottom = (w.kernel_h - 1) / 2;
+      w.pad_left = w.pad_right = (w.kernel_w - 1) / 2;
+    } else if (random_.Chance(50)) {
+      w.pad_top = random_.Between(0, w.kernel_h - 1);
+      w.pad_left = random_.Between(0, w.kernel_w - 1);
+      w.pad_right = random_.Between(0, w.kernel_w - 1);
+    }
+    if (OutputHeight(w, x.h) < 1 || OutputWidth(w, x.w) < 1) return Window{};
+    return w;
+  }
+
+  Value Result(const Value& x, const Window& w, int channels) {
+    return {lbm::TensorType::F32, OutputHeight(w, x.h), OutputWidth(w, x.w), channels};
+  }
+
+  void AddConv(const Value& x) {
+    const Window w = AnyWindow(x);
+    const int channels =
+        random_.Chance(40) && x.c > 8 ? x.c : random_.Among({1, 5, 16, 16, 20, 32, 33, 64, 65, 96});
+    const size_t outputs = static_cast<size_t>(channels);
+    const size_t count = outputs * static_cast<size_t>(w.taps() * x.c);
+    lbm::WeightKind kind = lbm::WeightKind::Sign;
+    std::vector<uint32_t> planes;
+    if (x.type == lbm::TensorType::U8) {
+      kind = lbm::WeightKind::Fixed;
+      const int limbs = random_.Between(1, 3);
+      const int most = limbs == 1 ? 127 : limbs == 2 ? 32639 : 8355711;
+      planes = file_.AddFixed(RandomCodes(count, -most, most, &random_), limbs);
+    } else if (x.type == lbm::TensorType::F32 && random_.Chance(40)) {
+      kind = lbm::WeightKind::Float;
+      planes = file_.AddFloatWeights(RandomFloats(count, 1.0f, &random_));
+    } else {
+      planes = file_.AddSigns(RandomSigns(count, &random_), outputs);
+    }
+    const int classes = kind == lbm::WeightKind::Fixed
+                            ? BorderRows(w, x.h).classes() * BorderColumns(w, x.w).classes()
+                            : 0;
+    AddStages(file_.AddConv(x.tensor, w, kind, static_cast<uint32_t>(channels), planes),
+              Result(x, w, channels), classes);
+  }
+
+  void AddPool(const Value& x) {
+    const Window w = AnyWindow(x);
+    const int before = random_.Among({0, 0, 3, 8}), after = random_.Among({0, 0, 5, 8});
+    Value y = Result(x, w, before + x.c + after);
+    y.tensor = file_.AddAvgPool(x.tensor, w, static_cast<uint32_t>(before),
+                                static_cast<uint32_t>(after));
+    values_.push_back(y);
+  }
+
+  // One or two stages that make tensors of y's shape. Scales that keep sums near 0, where signs
+  // change.
+  template <typename Op>
+  void AddStages(Op& op, Value y, int classes) {
+    const size_t channels = static_cast<size_t>(y.c);
+    const std::vector<Value> before = values_;
+    const int stages = random_.Chance(25) ? 2 : 1;
+    for (int i = 0; i < stages; ++i) {
+      lbm::StageT& stage = file_.AddStage(op);
+      std::vector<float> a, b;
+      const float scale = random_.Among({1.0f, 0.01f, 1e-6f});
+      if (random_.Chance(75)) a = RandomFloats(random_.Chance(80) ? channels : 1, scale, &random_);
+      if (random_.Chance(75)) b = RandomFloats(random_.Chance(80) ? channels : 1, 1.0f, &random_);
+      if (i == 0 && classes > 0 && random_.Chance(70))
+        b = RandomFloats(channels * static_cast<size_t>(classes), 1.0f, &random_);
+      file_.SetAffine(stage, a, b);
+      if (random_.Chance(60)) {
+        for (const Value& other : before)
+          if (other.type == lbm::TensorType::F32 && other.h == y.h && other.w == y.w &&
+              other.c == y.c)
+            stage.add = other.tensor;
+      }
+      stage.activation = random_.Among(
+          {lbm::Activation::None, lbm::Activation::Relu, lbm::Activation::Hardtanh});
+      const bool last = i + 1 == stages;
+      const bool f32 = random_.Chance(last ? 65 : 50);
+      if (f32) {
+        y.tensor = file_.StoreF32(stage);
+        values_.push_back(y);
+      }
+      if (random_.Chance(60) || (last && !f32)) {
+        Value signs = y;
+        signs.type = lbm::TensorType::Bits;
+        signs.tensor = file_.StoreSign(stage);
+        values_.push_back(signs);
+      }
+    }
+  }
+
+  // The last f32 value, pooled to one pixel or as it is; a layer is added where there is none.
+  void AddOutputs() {
+    for (;;) {
+      const Value last = values_.back();
+      if (last.type == lbm::TensorType::F32 && last.tensor >= static_cast<int>(inputs_.size()))
+        break;
+      AddConv(last);
+    }
+    Value last = values_.back();
+    if (random_.Chance(70)) {
+      const Window all = {last.h, last.w, 1, 1, 0, 0, 0, 0};
+      file_.AddOutput(file_.AddAvgPool(last.tensor, all));
+    } else {
+      file_.AddOutput(last.tensor);
+    }
+  }
+
+  Random random_;
+  ModelFile file_;
+  std::vector<PlainTensor> inputs_;
+  std::vector<Value> values_;
+};
+
+}  // namespace lbrt
