@@ -124,7 +124,7 @@ std::pair<std::string, float> Measure(const Flags& flags, const std::vector<uint
     progress.Show(i + 1);
   }
   const std::string source = std::filesystem::path(data.source).filename().string();
-  return {"top-1 on " + Grouped(static_cast<int64_t>(data.size())) + " images of " + source + ", " +
+  return {"top-1 on " + Counted(static_cast<int64_t>(data.size()), "image") + " of " + source + ", " +
               flags.stem + " stem",
           static_cast<float>(100.0 * static_cast<double>(correct) /
                              static_cast<double>(data.size()))};
@@ -137,8 +137,8 @@ std::string VerifyReport(const Flags& flags, const Checkpoint& checkpoint, const
   const size_t images = std::min(flags.limit, data.size());
   if (images == 0) throw InputError(flags.verify[0], "no images");
   const Verification result = Verify(lowered, file, data, images);
-  std::string text = "verified: " + std::to_string(result.images) + " images, " +
-                     std::to_string(result.ops) + " ops, on ";
+  std::string text = "verified: " + Counted(static_cast<int64_t>(result.images), "image") + ", " +
+                     Counted(static_cast<int64_t>(result.ops), "op") + ", on ";
   for (const std::string& column : result.columns) text += column + ", ";
   text += "equal to the interpreter bit by bit\n";
 #if LBRT_FLOAT_CHECK

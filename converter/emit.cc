@@ -92,7 +92,8 @@ class Table {
     const GraphNode& output = lowered.node(lowered.graph->output);
     const auto outputs = builder_.CreateVector({lbm::CreatePortDirect(
         builder_, output.name.c_str(), Tensor(lowered.graph->output))});
-    const auto labels = builder_.CreateVectorOfStrings(texts.labels);
+    fb::Offset<fb::Vector<fb::Offset<fb::String>>> labels;
+    if (!texts.labels.empty()) labels = builder_.CreateVectorOfStrings(texts.labels);
     const auto widths = builder_.CreateVector(std::vector<uint8_t>{1});
 
     std::vector<fb::Offset<lbm::Note>> notes;

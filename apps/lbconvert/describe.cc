@@ -1,5 +1,6 @@
 #include "apps/lbconvert/describe.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "apps/model_runner.h"
@@ -23,25 +24,31 @@ std::string WindowText(const Window& w) {
   return text;
 }
 
-// "key: value", with lines of a value after the first one indented.
+// "key: value"; a value of several lines begins below its key.
 std::string KeyText(const std::string& key, const std::string& value) {
-  std::string text = key + ": ";
-  for (size_t i = 0; i < value.size(); ++i) {
-    if (value[i] != '\n') text += value[i];
-    else if (i + 1 < value.size()) text += "\n  ";
-  }
-  std::string printable;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    printable += Printable(text.substr(begin, end - begin)) + "\n";
+  const std::string trimmed = value.substr(0, value.find_last_not_of('\n') + 1);
+  if (trimmed.find('\n') == std::string::npos)
+    return Printable(key) + ": " + Printable(trimmed) + "\n";
+  std::string text = Printable(key) + ":\n";
+  for (size_t begin = 0; begin < trimmed.size();) {
+    const size_t end = std::min(trimmed.find('\n', begin), trimmed.size());
+    text += "  " + Printable(trimmed.substr(begin, end - begin)) + "\n";
     begin = end + 1;
   }
-  return printable;
+  return text;
 }
 
 std::string Joined(const std::vector<std::string>& words, const char* separator) {
   std::string text;
   for (const std::string& word : words) text += (text.empty() ? "" : separator) + word;
+  return text;
+}
+
+// Lines to a list.
+std::string InOneLine(const std::string& lines) {
+  std::string text;
+  for (const char c : lines.substr(0, lines.find_last_not_of('\n') + 1))
+    c == '\n' ? text += ", " : text += c;
   return text;
 }
 
@@ -131,13 +138,14 @@ std::string DescribeCheckpoint(const std::string& path, const std::string& netwo
     const Network network = NetworkOf(checkpoint, network_name);
     text += " of " + network.name + " " + ArgumentsText(network.arguments) + "\n\n" +
             DescribeNetwork(network);
-    for (const auto& [key, value] :
-         {std::pair("preprocessing", DefaultsOf(network).preprocessing),
-          std::pair("labels", DefaultsOf(network).labels)})
-      if (checkpoint.text.count(key) == 0)
-        text += KeyText(std::string(key) + " (the published ones, since it has none)", value);
+    const NetworkDefaults defaults = DefaultsOf(network);
+    if (checkpoint.text.count("preprocessing") == 0)
+      text += KeyText("preprocessing (the published one)", defaults.preprocessing);
+    if (checkpoint.text.count("labels") == 0)
+      text += KeyText("labels (the published ones)", InOneLine(defaults.labels));
   }
-  for (const auto& [key, value] : checkpoint.text) text += KeyText(key, value);
+  for (const auto& [key, value] : checkpoint.text)
+    text += KeyText(key, key == "labels" ? InOneLine(value) : value);
   for (const auto& [key, value] : checkpoint.integers) text += KeyText(key, std::to_string(value));
   for (const auto& [key, value] : checkpoint.numbers) text += KeyText(key, Fixed(value, 4));
   return text;
@@ -248,6 +256,10 @@ std::string NoteText(const LoweredGraph& lowered, const LoweredGraph::Op& op) {
 
 }  // namespace
 
+std::string Counted(int64_t n, const std::string& noun) {
+  return Grouped(n) + " " + noun + (n == 1 ? "" : "s");
+}
+
 std::string Describe(const std::string& path, const std::string& network) {
   const std::vector<uint8_t> file = ReadFile(path);
   const bool model = file.size() >= 3 && file[0] == 'L' && file[1] == 'B' && file[2] == 'M';
@@ -270,9 +282,9 @@ std::string ConversionReport(const LoweredGraph& lowered, const ImportReport& im
                PixelsText(last.height, last.width, last.channels), Joined(stored, ", "),
                conv ? Number(bytes) : "", NoteText(lowered, op)});
   }
-  std::string text = table.Text() + "\n" + Grouped(import.zero_weights) +
-                     " one-bit weights were exactly zero (stored as +1), " +
-                     Grouped(import.dead_channels) + " channels had no others\n";
+  std::string text = table.Text() + "\n" + Counted(import.zero_weights, "one-bit weight") +
+                     " exactly zero, stored as +1; " + Counted(import.dead_channels, "channel") +
+                     " of nothing but those\n";
   for (const std::string& line : import.lines) text += "  " + Printable(line) + "\n";
   return text;
 }

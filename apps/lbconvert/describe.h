@@ -1,8 +1,8 @@
 // Tables of what a file holds and of what a conversion made.
 #pragma once
 
+#include <cstdint>
 #include <string>
-#include <vector>
 
 #include "converter/lowered.h"
 #include "network/checkpoint.h"
@@ -18,5 +18,8 @@ std::string Describe(const std::string& path, const std::string& network);
 // One line per op of a model: what it was made of, what it is, and why it stands alone or stayed
 // fp32. Then what import decided about single weights.
 std::string ConversionReport(const LoweredGraph& lowered, const ImportReport& import);
+
+// "1 image", "1,000 images".
+std::string Counted(int64_t n, const std::string& noun);
 
 }  // namespace lbrt

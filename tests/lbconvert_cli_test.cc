@@ -1,0 +1,265 @@
+// lbconvert as a user meets it: what it writes, what it says, and what it refuses.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "images/file.h"
+#include "images/write.h"
+#include "network/checkpoint.h"
+#include "tests/graphs.h"
+#include "tests/run_program.h"
+
+namespace lbrt {
+namespace {
+
+namespace fs = std::filesystem;
+
+class LbconvertTest : public testing::Test {
+ protected:
+  LbconvertTest() {
+    checkpoint_.state = RandomTensors(BuildNetwork("recu/resnet20", {}));
+    checkpoint_.text["network"] = "recu/resnet20";
+    checkpoint_.text["arguments"] = "classes=10";
+    checkpoint_.text["recipe"] = "epochs = 3\n";
+    checkpoint_.integers["epoch"] = 3;
+    WriteImage("image.png", 32);
+  }
+
+  void WriteImage(const std::string& name, int size) {
+    WritePng(folder_ / name, NoiseImage(size, size, 3));
+  }
+  void WriteText(const std::string& name, const std::string& text) {
+    WriteFile(folder_ / name, BytesOf(text));
+  }
+
+  ProgramResult Run(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), std::string(LBRT_BIN_DIR) + "/lbconvert");
+    return RunProgram(arguments);
+  }
+  // Of checkpoint_, as it is now.
+  ProgramResult Convert(const std::vector<std::string>& flags = {}) {
+    WriteCheckpoint(ckpt_, checkpoint_);
+    std::vector<std::string> arguments = {ckpt_, model_};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    return Run(arguments);
+  }
+
+  // Exit status 1, one line that says `part`, and nothing left behind.
+  void ExpectRefused(const ProgramResult& result, const std::string& part) {
+    EXPECT_EQ(result.status, 1);
+    EXPECT_EQ(result.error_line().substr(0, 11), "lbconvert: ");
+    EXPECT_NE(result.error.find(part), std::string::npos) << result.error;
+    for (const auto& entry : fs::directory_iterator(folder_.path()))
+      EXPECT_EQ(entry.path().filename().string().find("model"), std::string::npos) << entry.path();
+  }
+  void ExpectUsageError(const ProgramResult& result, const std::string& part) {
+    EXPECT_EQ(result.status, 2);
+    EXPECT_EQ(result.error_line().substr(0, 11), "lbconvert: ");
+    EXPECT_NE(result.error.find(part), std::string::npos) << result.error;
+  }
+  static void ExpectSays(const ProgramResult& result, const std::string& part) {
+    EXPECT_EQ(result.status, 0) << result.error;
+    EXPECT_NE(result.out.find(part), std::string::npos) << result.out;
+  }
+
+  TemporaryFolder folder_;
+  const std::string ckpt_ = folder_ / "ckpt.pt", model_ = folder_ / "model.lbm";
+  const std::string image_ = folder_ / "image.png";
+  Checkpoint checkpoint_;
+};
+
+TEST_F(LbconvertTest, VerifiesEveryOpOfEveryStemOnEveryInstructionSet) {
+  for (const char* stem : {"i24", "i16", "i8", "f32"}) {
+    const ProgramResult result = Convert({"--stem", stem, "--verify", image_});
+    ExpectSays(result, "verified: 1 image, 24 ops, on scalar");
+    ExpectSays(result, "equal to the interpreter bit by bit");
+  }
+}
+
+TEST_F(LbconvertTest, AForeignCheckpointNeedsItsNetworksName) {
+  checkpoint_ = {};
+  checkpoint_.state = RandomTensors(BuildNetwork("mcdonnell/wrn-20-1", {{"classes", "100"}}));
+  ExpectRefused(Convert(), "mcdonnell/wrn-D-W");
+  ExpectSays(Convert({"--network", "mcdonnell/wrn-20-1", "--verify", image_}), "23 ops");
+  ExpectSays(Run({"--describe", model_}), "1x1x100");
+  ExpectSays(Run({"--describe", model_}), "aquarium_fish");
+}
+
+TEST_F(LbconvertTest, TheSameCheckpointGivesTheSameBytes) {
+  ASSERT_EQ(Convert().status, 0);
+  const std::vector<uint8_t> first = ReadFile(model_);
+  ASSERT_EQ(Convert().status, 0);
+  EXPECT_EQ(ReadFile(model_), first);
+}
+
+TEST_F(LbconvertTest, SaysWhatBecameOfEveryLayer) {
+  float* dead = checkpoint_.state["layer1.0.conv2.weight"].f32();
+  std::fill(dead, dead + 144, 0.25f);  // each is its channel's mean: zero in the reference
+  const ProgramResult result = Convert();
+  ExpectSays(result, "conv 3x3 p1, affine, add, hardtanh, sign");
+  ExpectSays(result, "follows a pooling, which has no epilogue");
+  ExpectSays(result, "fp32: its weights and its input are real numbers");
+  ExpectSays(result, "144 one-bit weights exactly zero, stored as +1; 1 channel of nothing but those");
+  ExpectSays(result, "layer1.0.conv2");
+}
+
+TEST_F(LbconvertTest, DescribesCheckpointsAndModels) {
+  checkpoint_.text["preprocessing"] = "channels = 3\nmean = 0 0 0\nstd = 1 1 1\n";
+  ASSERT_EQ(Convert().status, 0);
+  const ProgramResult network = Run({"--describe", ckpt_});
+  ExpectSays(network, "layer3.2.conv2");
+  ExpectSays(network, "267,264 one-bit weights in 18 layers");
+  ExpectSays(network, "epoch: 3");
+  const ProgramResult model = Run({"--describe", model_});
+  ExpectSays(model, "its checksums hold");
+  ExpectSays(model, "layer3.2.conv2");
+  ExpectSays(model, "std = 1 1 1");
+  ExpectSays(model, "airplane, automobile");
+  ExpectSays(model, "epochs = 3");
+  ExpectSays(model, "stem: i24");
+}
+
+TEST_F(LbconvertTest, DescribesTheTensorsOfACheckpointItDoesNotKnow) {
+  checkpoint_.text.clear();
+  WriteCheckpoint(ckpt_, checkpoint_);
+  ExpectSays(Run({"--describe", ckpt_}), "157 tensors, 1,088,336 bytes");
+  ExpectSays(Run({"--describe", ckpt_, "--network", "recu/resnet20"}), "batch norm");
+}
+
+TEST_F(LbconvertTest, PreprocessingAndLabelsCanBeReplaced) {
+  WriteText("p.txt", "channels = 3\nresize = 28\ncrop = 28\npad = 2\nmean = .5 .5 .5\nstd = .5 .5 .5\n");
+  WriteText("l.txt", "a\nb\r\nc\nd\ne\nf\ng\nh\ni\nj\n");
+  WriteImage("large.png", 57);
+  ExpectSays(Convert({"--preprocess", folder_ / "p.txt", "--labels", folder_ / "l.txt",
+                      "--verify", folder_ / "large.png"}),
+             "verified: 1 image");
+  ExpectSays(Run({"--describe", model_}), "resize = 28");
+  ExpectSays(Run({"--describe", model_}), "a, b, c, d, e, f, g, h, i, j");
+}
+
+TEST_F(LbconvertTest, PreprocessingAndLabelsThatDoNotFitAreRefused) {
+  WriteText("grey.txt", "channels = 1\nmean = 0\nstd = 1\n");
+  ExpectRefused(Convert({"--preprocess", folder_ / "grey.txt"}), "makes 1 channels, expected 3");
+  WriteText("crop.txt", "channels = 3\ncrop = 28\nmean = 0 0 0\nstd = 1 1 1\n");
+  ExpectRefused(Convert({"--preprocess", folder_ / "crop.txt"}), "28x28 pixels, expected 32x32");
+  WriteText("bad.txt", "channels = 3\nmean = 0 0 0\nstd = 0 1 1\n");
+  ExpectRefused(Convert({"--preprocess", folder_ / "bad.txt"}), "bad.txt");
+  WriteText("two.txt", "cat\ndog\n");
+  ExpectRefused(Convert({"--labels", folder_ / "two.txt"}), "2 labels, expected 10");
+  ExpectRefused(Convert({"--labels", folder_ / "nothing.txt"}), "nothing.txt");
+}
+
+TEST_F(LbconvertTest, MeasuresAccuracyAndStoresIt) {
+  fs::create_directories(folder_ / "images/cat");
+  fs::create_directories(folder_ / "images/dog");
+  WriteImage("images/cat/a.png", 32);
+  WriteImage("images/dog/a.png", 32);  // the same image: at most one of the two is right
+  ASSERT_EQ(Convert({"--measure", folder_ / "images"}).status, 0);
+  ExpectSays(Run({"--describe", model_}), "measured, top-1 on 2 images of images, i24 stem: ");
+}
+
+TEST_F(LbconvertTest, WhatIsNoCheckpointIsRefused) {
+  ExpectRefused(Run({folder_ / "nothing.pt", model_}), "nothing.pt");
+  WriteText("text.pt", "epoch 3\n");
+  ExpectRefused(Run({folder_ / "text.pt", model_}), "text.pt");
+  WriteText("empty.pt", "");
+  ExpectRefused(Run({folder_ / "empty.pt", model_}), "empty.pt");
+  ExpectRefused(Run({folder_.path().string(), model_}), folder_.path().string());
+  ExpectRefused(Run({image_, model_}), "image.png");
+  WriteCheckpoint(ckpt_, checkpoint_);
+  std::vector<uint8_t> half = ReadFile(ckpt_);
+  half.resize(half.size() / 2);
+  WriteFile(ckpt_, half);
+  ExpectRefused(Run({ckpt_, model_}), "ckpt.pt");
+  ExpectRefused(Run({"--describe", ckpt_}), "ckpt.pt");
+}
+
+TEST_F(LbconvertTest, AnUnknownNetworkIsRefused) {
+  checkpoint_.text["network"] = "nobody/knows";
+  ExpectRefused(Convert(), "recu/resnet20");
+  ExpectRefused(Convert({"--network", "recu/resnet21"}), "recu/resnet21");
+}
+
+TEST_F(LbconvertTest, TensorsThatDoNotFitAreRefusedByName) {
+  const Checkpoint good = checkpoint_;
+  checkpoint_.state.erase("layer2.1.bn1.running_var");
+  ExpectRefused(Convert(), "layer2.1.bn1.running_var");
+
+  checkpoint_ = good;
+  checkpoint_.state["linear.weight"] = HostTensor::Zeros(DType::kF32, {10, 63});
+  ExpectRefused(Convert(), "linear.weight");
+
+  for (const float bad : {NAN, INFINITY}) {
+    checkpoint_ = good;
+    checkpoint_.state["layer3.0.conv1.alpha"].f32()[5] = bad;
+    ExpectRefused(Convert(), "layer3.0.conv1.alpha");
+  }
+  checkpoint_ = good;
+  checkpoint_.state["bn1.running_var"].f32()[0] = -1;
+  ExpectRefused(Convert(), "bn1");
+}
+
+TEST_F(LbconvertTest, AModelThatIsDamagedIsNotDescribed) {
+  ASSERT_EQ(Convert().status, 0);
+  std::vector<uint8_t> file = ReadFile(model_);
+  file.back() ^= 1;
+  const std::string damaged = folder_ / "damaged.lbm";
+  WriteFile(damaged, file);
+  const ProgramResult result = Run({"--describe", damaged});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_NE(result.error_line().find("damaged.lbm"), std::string::npos) << result.error;
+}
+
+TEST_F(LbconvertTest, AFullDiskLeavesNoFile) {
+  WriteCheckpoint(ckpt_, checkpoint_);
+  // Files end at 16 blocks of 512 or 1024 bytes; a model has 50,000.
+  const ProgramResult result =
+      RunProgram({"/bin/sh", "-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\"",
+                  std::string(LBRT_BIN_DIR) + "/lbconvert", ckpt_, model_});
+  ExpectRefused(result, "model.lbm");
+  if (fs::exists("/dev/full")) {
+    const ProgramResult full = Run({ckpt_, "/dev/full"});
+    EXPECT_EQ(full.status, 1);
+    EXPECT_NE(full.error_line().find("/dev/full"), std::string::npos) << full.error;
+  }
+}
+
+TEST_F(LbconvertTest, ImagesToVerifyThatCannotBeReadAreRefused) {
+  WriteText("broken.png", "no image");
+  ExpectRefused(Convert({"--verify", folder_ / "broken.png"}), "broken.png");
+  WriteImage("large.png", 64);  // the published preprocessing resizes nothing
+  ExpectRefused(Convert({"--verify", folder_ / "large.png"}), "large.png");
+  ExpectRefused(Convert({"--verify", folder_ / "nothing"}), "nothing");
+}
+
+TEST_F(LbconvertTest, TheNetworksOwnInputVerifiesAFloatStem) {
+  std::string npy = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 32, 32), }";
+  npy.resize(128 - 10 - 1, ' ');
+  npy = std::string("\x93NUMPY\x01\0\x76\0", 10) + npy + "\n";
+  for (int i = 0; i < 2 * 3 * 32 * 32; ++i) {
+    const float value = std::sin(static_cast<float>(i));
+    npy.append(reinterpret_cast<const char*>(&value), sizeof value);
+  }
+  WriteText("x.npy", npy);
+  ExpectRefused(Convert({"--verify", folder_ / "x.npy"}), "x.npy");  // its stem takes bytes
+  ExpectSays(Convert({"--stem", "f32", "--verify", folder_ / "x.npy"}), "verified: 2 images");
+}
+
+TEST_F(LbconvertTest, WrongUsageIsStatusTwo) {
+  WriteCheckpoint(ckpt_, checkpoint_);
+  ExpectUsageError(Run({}), "CKPT");
+  ExpectUsageError(Run({ckpt_}), "MODEL");
+  ExpectUsageError(Run({ckpt_, model_, "--nonsense"}), "--nonsense");
+  ExpectUsageError(Run({ckpt_, model_, "--stem", "i12"}), "i12");
+  ExpectUsageError(Run({ckpt_, model_, "--limit", "0"}), "--limit");
+  ExpectUsageError(Run({ckpt_, model_, "--verify"}), "--verify");
+  ExpectUsageError(Run({ckpt_, model_, "--describe", ckpt_}), "--describe");
+  ExpectUsageError(Run({ckpt_, ckpt_}), "overwritten");
+  EXPECT_FALSE(fs::exists(model_));
+  ExpectSays(Run({"--help"}), "example: lbconvert");
+}
+
+}  // namespace
+}  // namespace lbrt

@@ -1,0 +1,62 @@
+// Runs a program and keeps what it says.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "tests/image_files.h"
+
+namespace lbrt {
+
+struct ProgramResult {
+  int status = -1;  // the exit status; -1 where a signal ended it
+  std::string out, error;
+
+  // "" or the only line of `error`; more lines are a failure.
+  std::string error_line() const {
+    EXPECT_LE(std::count(error.begin(), error.end(), '\n'), 1) << error;
+    return error.substr(0, error.find('\n'));
+  }
+};
+
+inline std::string TextOfFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// arguments[0] is the program.
+inline ProgramResult RunProgram(const std::vector<std::string>& arguments) {
+  const TemporaryFolder folder;
+  const std::string out = folder / "out", error = folder / "error";
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, out.c_str(), O_WRONLY | O_CREAT, 0600);
+  posix_spawn_file_actions_addopen(&files, STDERR_FILENO, error.c_str(), O_WRONLY | O_CREAT, 0600);
+  std::vector<char*> argv;
+  for (const std::string& argument : arguments)
+    argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  const int failed = posix_spawn(&pid, argv[0], &files, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&files);
+  ProgramResult result;
+  EXPECT_EQ(failed, 0) << arguments[0];
+  if (failed != 0) return result;
+  int status = 0;
+  waitpid(pid, &status, 0);
+  if (WIFEXITED(status)) result.status = WEXITSTATUS(status);
+  result.out = TextOfFile(out);
+  result.error = TextOfFile(error);
+  return result;
+}
+
+}  // namespace lbrt
