@@ -1,17 +1,9 @@
 // epilogue_rows and epilogue_lanes in Highway, compiled once per target.
 
-#if defined(LBRT_KERNELS_EPILOGUE_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef LBRT_KERNELS_EPILOGUE_INL_H_
-#undef LBRT_KERNELS_EPILOGUE_INL_H_
-#else
-#define LBRT_KERNELS_EPILOGUE_INL_H_
-#endif
-
 #include <cstring>
 #include <limits>
 
 #include "hwy/highway.h"
-#include "kernels/float-inl.h"
 #include "kernels/kernels.h"
 #include "kernels/scalar.h"
 
@@ -127,5 +119,3 @@ void EpilogueLanes(const lbrt::EpilogueLanes& e) {
 }  // namespace HWY_NAMESPACE
 }  // namespace lbrt
 HWY_AFTER_NAMESPACE();
-
-#endif

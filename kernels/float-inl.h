@@ -4,13 +4,6 @@
 //   Max, Min  of (0, -0) and of NaN differ between x86 and ARM.
 // Each function gives the bits of its namesake in numerics.h, lane by lane.
 
-#if defined(LBRT_KERNELS_FLOAT_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef LBRT_KERNELS_FLOAT_INL_H_
-#undef LBRT_KERNELS_FLOAT_INL_H_
-#else
-#define LBRT_KERNELS_FLOAT_INL_H_
-#endif
-
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -125,5 +118,3 @@ HWY_INLINE hn::Vec<D> NarrowToFloat(D d, V sums) {
 }  // namespace HWY_NAMESPACE
 }  // namespace lbrt
 HWY_AFTER_NAMESPACE();
-
-#endif

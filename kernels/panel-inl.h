@@ -1,13 +1,6 @@
 // The width of a weight panel on each target: one vector of 32-bit lanes, but at least 8 and at
 // most 16 channels.
 
-#if defined(LBRT_KERNELS_PANEL_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef LBRT_KERNELS_PANEL_INL_H_
-#undef LBRT_KERNELS_PANEL_INL_H_
-#else
-#define LBRT_KERNELS_PANEL_INL_H_
-#endif
-
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,5 +12,3 @@ inline constexpr size_t kPanel = HWY_MAX_BYTES >= 64 ? 16 : 8;
 }  // namespace HWY_NAMESPACE
 }  // namespace lbrt
 HWY_AFTER_NAMESPACE();
-
-#endif

@@ -1,16 +1,8 @@
 // average_pool_rows and average_pool_lanes in Highway, compiled once per target.
 
-#if defined(LBRT_KERNELS_POOL_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef LBRT_KERNELS_POOL_INL_H_
-#undef LBRT_KERNELS_POOL_INL_H_
-#else
-#define LBRT_KERNELS_POOL_INL_H_
-#endif
-
 #include <cstring>
 
 #include "hwy/highway.h"
-#include "kernels/float-inl.h"
 #include "kernels/kernels.h"
 #include "kernels/scalar.h"
 
@@ -129,5 +121,3 @@ void AveragePoolLanes(const AveragePool& p) {
 }  // namespace HWY_NAMESPACE
 }  // namespace lbrt
 HWY_AFTER_NAMESPACE();
-
-#endif

@@ -1,17 +1,9 @@
 // xor_popcount_tile and xor_popcount_lanes in Highway, compiled once per target.
 
-#if defined(LBRT_KERNELS_POPCOUNT_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef LBRT_KERNELS_POPCOUNT_INL_H_
-#undef LBRT_KERNELS_POPCOUNT_INL_H_
-#else
-#define LBRT_KERNELS_POPCOUNT_INL_H_
-#endif
-
 #include <cstring>
 
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
-#include "kernels/panel-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lbrt {
@@ -242,5 +234,3 @@ void XorPopcountLanes(const PixelLanes& in, const Weights& weights, const int32_
 }  // namespace HWY_NAMESPACE
 }  // namespace lbrt
 HWY_AFTER_NAMESPACE();
-
-#endif

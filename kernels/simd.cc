@@ -15,9 +15,12 @@
 
 #if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
 
-#include "kernels/epilogue-inl.h"
 #include "kernels/pack.h"
+// Once per target, so without include guards, and in this order: the first two serve the others.
 #include "kernels/panel-inl.h"
+#include "kernels/float-inl.h"
+// The rows, by family.
+#include "kernels/epilogue-inl.h"
 #include "kernels/pool-inl.h"
 #include "kernels/popcount-inl.h"
 #include "kernels/sums-inl.h"

@@ -2,19 +2,10 @@
 // fma_tile, fixed_point_tile and fixed_point_lanes. A vector holds output channels (or, in lanes
 // order, pixels), never elements of a window, so that each sum keeps its order.
 
-#if defined(LBRT_KERNELS_SUMS_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef LBRT_KERNELS_SUMS_INL_H_
-#undef LBRT_KERNELS_SUMS_INL_H_
-#else
-#define LBRT_KERNELS_SUMS_INL_H_
-#endif
-
 #include <cstring>
 
 #include "hwy/highway.h"
-#include "kernels/float-inl.h"
 #include "kernels/kernels.h"
-#include "kernels/panel-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lbrt {
@@ -119,11 +110,11 @@ void FmaTile(const Windows<float>& in, const Weights& weights, WeightSpan span, 
   const size_t panel_floats = weights.rows.elements() * kPanel;
   FloatTile(
       d, in, weights, span, acc, acc_stride,
-      [=](size_t channel, size_t k) HWY_ATTR {
+      [&](size_t channel, size_t k) HWY_ATTR {
         return hn::LoadU(d, packed + channel / kPanel * panel_floats + k * kPanel +
                                 channel % kPanel);
       },
-      [=](auto w, auto x, auto sum) HWY_ATTR { return Fma(d, w, x, sum); });
+      [&](auto w, auto x, auto sum) HWY_ATTR { return Fma(d, w, x, sum); });
 }
 
 void SignSumTile(const Windows<float>& in, const Weights& weights, WeightSpan span, float* acc,
@@ -136,7 +127,7 @@ void SignSumTile(const Windows<float>& in, const Weights& weights, WeightSpan sp
   const auto lane = hn::Iota(du, 0);
   FloatTile(
       d, in, weights, span, acc, acc_stride,
-      [=](size_t channel, size_t k) HWY_ATTR {
+      [&](size_t channel, size_t k) HWY_ATTR {
         uint16_t bits = 0;
         std::memcpy(&bits, packed + channel / kPanel * panel_bytes + k * kBytes, kBytes);
         const auto of_lane = hn::Set(du, uint32_t{bits} >> (channel % kPanel));
@@ -244,5 +235,3 @@ void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* 
 }  // namespace HWY_NAMESPACE
 }  // namespace lbrt
 HWY_AFTER_NAMESPACE();
-
-#endif
