@@ -17,7 +17,7 @@
 #include "images/preprocess.h"
 #include "network/checkpoint.h"
 #include "network/import.h"
-#if LBRT_FLOAT_CHECK
+#ifdef LBRT_FLOAT_CHECK
 #include "apps/lbconvert/float_check.h"
 #endif
 
@@ -141,7 +141,7 @@ std::string VerifyReport(const Flags& flags, const Checkpoint& checkpoint, const
                      Counted(static_cast<int64_t>(result.ops), "op") + ", on ";
   for (const std::string& column : result.columns) text += column + ", ";
   text += "equal to the interpreter bit by bit\n";
-#if LBRT_FLOAT_CHECK
+#ifdef LBRT_FLOAT_CHECK
   text += FloatCheck(network, checkpoint.state, preprocessing, data, result);
 #else
   (void)checkpoint, (void)network, (void)preprocessing;
