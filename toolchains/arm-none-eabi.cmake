@@ -11,12 +11,8 @@ list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES LBRT_CPU_FLAGS)
 set(CMAKE_C_FLAGS_INIT "-mthumb ${LBRT_CPU_FLAGS}")
 set(CMAKE_CXX_FLAGS_INIT "-mthumb ${LBRT_CPU_FLAGS}")
 
-# FlatBuffers is headers only here: the host's, and no others of the host's.
+# Nothing of the host's but FlatBuffers' headers, which schema/ links into a folder of their own.
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
-if(EXISTS /usr/include/flatbuffers)
-  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/host-headers)
-  file(CREATE_LINK /usr/include/flatbuffers ${CMAKE_BINARY_DIR}/host-headers/flatbuffers SYMBOLIC)
-  list(APPEND CMAKE_INCLUDE_PATH ${CMAKE_BINARY_DIR}/host-headers)
-endif()
+set(CMAKE_INCLUDE_PATH /usr/include)
