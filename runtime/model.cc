@@ -14,11 +14,11 @@ const Kernels* KernelsNamed(const char* isa) {
 std::span<const Kernels* const> Columns() { return AvailableKernels(); }
 #else
 std::span<const Kernels* const> Columns() {
-  static const Kernels* const columns[] = {ScalarKernels()};
+  static constexpr const Kernels* columns[] = {&kScalarKernels};
   return columns;
 }
 const Kernels* KernelsNamed(const char* isa) {
-  const Kernels* scalar = ScalarKernels();
+  const Kernels* scalar = &kScalarKernels;
   return isa == nullptr || std::strcmp(isa, scalar->isa) == 0 ? scalar : nullptr;
 }
 #endif
