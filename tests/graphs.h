@@ -148,6 +148,7 @@ inline StateDict RandomTensors(const Network& network, uint32_t seed = 3) {
     for (int64_t i = 0; spec.type == DType::kF32 && i < tensor.numel(); ++i)
       tensor.f32()[i] = variance ? std::uniform_real_distribution(0.5f, 2.0f)(random)
                                  : std::normal_distribution<float>(0.0f, 0.5f)(random);
+    if (spec.name.ends_with(".tau")) tensor.f32()[0] = 0.99f;
     tensors[spec.name] = std::move(tensor);
   }
   return tensors;
