@@ -71,9 +71,9 @@ void SignForward(const T* x, int64_t n, T* y, T* mean_out, T* inverse_out) {
 }
 
 // With r = 1 / sqrt(var + eps), a = x r and t = g max(0, 2 - 2|a|):
-//   dx_i = r t_i - r^3 / (n - 1) * (x_i - mean) * sum_j t_j x_j
+//   dx_i = r t_i - r^3 / (n - 1) * (x_i - mean) * sum_j t_j x_j  [+ direct_i, if there is one]
 template <typename T>
-void SignBackward(const T* x, const T* g, int64_t n, T mean, T r, T* dx) {
+void SignBackward(const T* x, const T* g, const T* direct, int64_t n, T mean, T r, T* dx) {
   T lanes[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes)
@@ -88,7 +88,10 @@ void SignBackward(const T* x, const T* g, int64_t n, T mean, T r, T* dx) {
     sum += dx[i] * x[i];
   }
   const T pull = static_cast<T>(static_cast<double>(r) * r * r * sum / static_cast<double>(n - 1));
-  for (i = 0; i < n; ++i) dx[i] = r * dx[i] - pull * (x[i] - mean);
+  if (direct)
+    for (i = 0; i < n; ++i) dx[i] = r * dx[i] - pull * (x[i] - mean) + direct[i];
+  else
+    for (i = 0; i < n; ++i) dx[i] = r * dx[i] - pull * (x[i] - mean);
 }
 
 // Elements of one sample lie together in NCHW and in channels-last order alike, and no step needs
@@ -98,7 +101,8 @@ bool DenseSamples(const at::Tensor& x) {
 }
 
 struct RecuSignFunction : Function<RecuSignFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& input) {
+  static tensor_list forward(AutogradContext* context, const at::Tensor& input) {
+    context->set_materialize_grads(false);
     const at::Tensor x = DenseSamples(input) ? input : input.contiguous();
     const int64_t samples = x.size(0), n = x.numel() / samples;
     at::Tensor y, mean, inverse;
@@ -123,20 +127,24 @@ struct RecuSignFunction : Function<RecuSignFunction> {
       y = at::sign(x);
     }
     context->save_for_backward({x, mean, inverse});
-    return y;
+    return {y, input};
   }
 
   static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
     const tensor_list saved = context->get_saved_variables();
     const at::Tensor x = saved[0], mean = saved[1], inverse = saved[2];
     const int64_t samples = x.size(0), n = x.numel() / samples;
-    const at::Tensor g = grads[0].contiguous(x.suggest_memory_format());
+    if (!grads[0].defined()) return {grads[1]};
+    const at::MemoryFormat format = x.suggest_memory_format();
+    const at::Tensor g = grads[0].contiguous(format);
+    const at::Tensor direct = grads[1].defined() ? grads[1].contiguous(format) : at::Tensor();
     if (!x.is_cpu()) {
       const std::array<int64_t, 4> per_sample{samples, 1, 1, 1};
       const at::Tensor r = inverse.view(per_sample), m = mean.view(per_sample);
       const at::Tensor t = g * (2 - 2 * (x * r).abs()).clamp_min(0);
       const at::Tensor sum = (t * x).sum({1, 2, 3}, /*keepdim=*/true);
-      return {r * t - r.pow(3) * sum / static_cast<double>(n - 1) * (x - m)};
+      const at::Tensor dx = r * t - r.pow(3) * sum / static_cast<double>(n - 1) * (x - m);
+      return {direct.defined() ? dx + direct : dx};
     }
     at::Tensor dx = at::empty_like(x);
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "recu_sign_backward", [&] {
@@ -144,10 +152,12 @@ struct RecuSignFunction : Function<RecuSignFunction> {
       const scalar_t* grad = g.data_ptr<scalar_t>();
       const scalar_t* m = mean.data_ptr<scalar_t>();
       const scalar_t* r = inverse.data_ptr<scalar_t>();
+      const scalar_t* more = direct.defined() ? direct.data_ptr<scalar_t>() : nullptr;
       scalar_t* out = dx.data_ptr<scalar_t>();
       at::parallel_for(0, samples, 1, [&](int64_t begin, int64_t end) {
         for (int64_t s = begin; s < end; ++s)
-          SignBackward(in + s * n, grad + s * n, n, m[s], r[s], out + s * n);
+          SignBackward(in + s * n, grad + s * n, more ? more + s * n : nullptr, n, m[s], r[s],
+                       out + s * n);
       });
     });
     return {dx};
@@ -167,7 +177,10 @@ at::Tensor RecuWeights(const at::Tensor& weight, const at::Tensor& alpha, const 
   return (codes * alpha.view({-1, 1})).view(weight.sizes());
 }
 
-at::Tensor RecuSign(const at::Tensor& x) { return RecuSignFunction::apply(x); }
+RecuSigns RecuSign(const at::Tensor& x) {
+  const tensor_list results = RecuSignFunction::apply(x);
+  return {results[0], results[1]};
+}
 
 at::Tensor McDonnellWeights(const at::Tensor& weight) {
   const double taps = static_cast<double>(weight.numel() / weight.size(0));

@@ -14,8 +14,13 @@ namespace lbrt {
 at::Tensor RecuWeights(const at::Tensor& weight, const at::Tensor& alpha, const at::Tensor& tau);
 
 // ReCU's activations in training (methods.md 4.1): sign(a0), a0 = x / sqrt(var(x) + 1e-5), the
-// unbiased variance per sample; gradient g * max(0, 2 - 2 |a0|), through the variance too.
-at::Tensor RecuSign(const at::Tensor& x);
+// unbiased variance per sample; gradient g * max(0, 2 - 2 |a0|), through the variance too. x is
+// [n, c, h, w]. `unchanged` is x again, for those who use x too: the gradient that comes back there
+// is added in the same pass.
+struct RecuSigns {
+  at::Tensor signs, unchanged;
+};
+RecuSigns RecuSign(const at::Tensor& x);
 
 // McDonnell's weights (methods.md 3.1): sqrt(2 / K) * sign(W), K taps an output; identity gradient.
 at::Tensor McDonnellWeights(const at::Tensor& weight);

@@ -1,0 +1,292 @@
+#include "trainer/normalise.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <array>
+#include <cmath>
+#include <vector>
+
+namespace lbrt {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::tensor_list;
+
+// A channels-last tensor is `rows` pixels of c channels. Sums over rows run per chunk of rows, kept
+// in the tensor's type, and are then added up in double, in order: chunks stay in cache, and results
+// do not depend on how many threads shared them.
+constexpr int64_t kChunkRows = 256;
+constexpr int64_t kLanes = 16;  // channels whose sums stay in registers
+
+int64_t Chunks(int64_t rows) { return (rows + kChunkRows - 1) / kChunkRows; }
+
+// body(chunk, first row, rows of it)
+template <typename Body>
+void ForChunks(int64_t rows, const Body& body) {
+  at::parallel_for(0, Chunks(rows), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk)
+      body(chunk, chunk * kChunkRows, std::min(kChunkRows, rows - chunk * kChunkRows));
+  });
+}
+
+// sums[i][k] = over rows, term(row, k)[i] for `Terms` sums of each channel k. Full groups of kLanes
+// channels have a constant count, so that the compiler keeps their sums in registers.
+template <int Terms, typename T, typename Term>
+void SumRows(int64_t rows, int64_t channels, const Term& term, T* sums) {
+  for (int64_t first = 0; first < channels; first += kLanes) {
+    T lanes[Terms][kLanes] = {};
+    const auto add = [&](int64_t row, int64_t lane) {
+      const std::array<T, Terms> t = term(row * channels + first + lane, first + lane);
+      for (int i = 0; i < Terms; ++i) lanes[i][lane] += t[static_cast<size_t>(i)];
+    };
+    const int64_t count = std::min(kLanes, channels - first);
+    for (int64_t row = 0; row < rows; ++row)
+      if (count == kLanes)
+        for (int64_t lane = 0; lane < kLanes; ++lane) add(row, lane);
+      else
+        for (int64_t lane = 0; lane < count; ++lane) add(row, lane);
+    for (int i = 0; i < Terms; ++i)
+      for (int64_t lane = 0; lane < count; ++lane) sums[i * channels + first + lane] = lanes[i][lane];
+  }
+}
+
+struct Statistics {
+  std::vector<double> mean, square_deviation;  // [c]; the latter summed over rows
+};
+
+// Two passes within each chunk, then Chan's formula: as exact as two passes over the tensor.
+template <typename T>
+Statistics Collect(const T* x, int64_t rows, int64_t channels) {
+  std::vector<T> means(static_cast<size_t>(Chunks(rows) * channels)), squares(means.size());
+  ForChunks(rows, [&](int64_t chunk, int64_t first, int64_t count) {
+    const T* in = x + first * channels;
+    T* mean = means.data() + chunk * channels;
+    SumRows<1, T>(count, channels, [&](int64_t i, int64_t) { return std::array<T, 1>{in[i]}; }, mean);
+    for (int64_t k = 0; k < channels; ++k) mean[k] /= static_cast<T>(count);
+    SumRows<1, T>(
+        count, channels,
+        [&](int64_t i, int64_t k) {
+          const T d = in[i] - mean[k];
+          return std::array<T, 1>{d * d};
+        },
+        squares.data() + chunk * channels);
+  });
+  const size_t n = static_cast<size_t>(channels);
+  Statistics s{std::vector<double>(n, 0), std::vector<double>(n, 0)};
+  double before = 0;  // rows so far
+  for (int64_t chunk = 0; chunk < Chunks(rows); ++chunk) {
+    const double count = static_cast<double>(std::min(kChunkRows, rows - chunk * kChunkRows));
+    for (size_t k = 0; k < n; ++k) {
+      const double d = means[static_cast<size_t>(chunk) * n + k] - s.mean[k];
+      s.mean[k] += d * count / (before + count);
+      s.square_deviation[k] += squares[static_cast<size_t>(chunk) * n + k] +
+                               d * d * before * count / (before + count);
+    }
+    before += count;
+  }
+  return s;
+}
+
+template <typename T>
+T Rectify(T v, Rectifier rectifier) {
+  switch (rectifier) {
+    case Rectifier::kNone: return v;
+    case Rectifier::kRelu: return v > 0 ? v : T{0};
+    case Rectifier::kHardtanh: return v < -1 ? T{-1} : v > 1 ? T{1} : v;
+  }
+  return v;
+}
+
+// Whether the gradient passes where the result is y.
+template <typename T>
+bool Passes(T y, Rectifier rectifier) {
+  switch (rectifier) {
+    case Rectifier::kNone: return true;
+    case Rectifier::kRelu: return y > 0;
+    case Rectifier::kHardtanh: return (y > -1) & (y < 1);  // no branch, so that loops vectorise
+  }
+  return true;
+}
+
+// Calls body with the rectifier as a constant, so that inner loops do not ask for it.
+template <typename Body>
+void WithRectifier(Rectifier rectifier, const Body& body) {
+  switch (rectifier) {
+    case Rectifier::kNone:
+      return body(std::integral_constant<Rectifier, Rectifier::kNone>());
+    case Rectifier::kRelu:
+      return body(std::integral_constant<Rectifier, Rectifier::kRelu>());
+    case Rectifier::kHardtanh:
+      return body(std::integral_constant<Rectifier, Rectifier::kHardtanh>());
+  }
+}
+
+template <typename T>
+void ForwardRows(const T* x, const T* residual, int64_t rows, int64_t channels, const T* a,
+                 const T* b, Rectifier rectifier, T* y) {
+  WithRectifier(rectifier, [&](auto constant) {
+    ForChunks(rows, [&](int64_t, int64_t first, int64_t count) {
+      for (int64_t i = first * channels; i < (first + count) * channels; i += channels)
+        if (residual)
+          for (int64_t k = 0; k < channels; ++k)
+            y[i + k] = Rectify(x[i + k] * a[k] + b[k] + residual[i + k], constant());
+        else
+          for (int64_t k = 0; k < channels; ++k)
+            y[i + k] = Rectify(x[i + k] * a[k] + b[k], constant());
+    });
+  });
+}
+
+// g = what passes the rectifier; sums[0] = sum g, sums[1] = sum g (x - mean), per channel.
+template <typename T>
+std::vector<double> BackwardSums(const T* grad, const T* y, const T* x, int64_t rows,
+                                 int64_t channels, const T* mean, Rectifier rectifier, T* g) {
+  std::vector<T> parts(static_cast<size_t>(2 * Chunks(rows) * channels));
+  WithRectifier(rectifier, [&](auto constant) {
+    ForChunks(rows, [&](int64_t chunk, int64_t first, int64_t count) {
+      const int64_t start = first * channels;
+      for (int64_t i = start; i < start + count * channels; ++i) {
+        const T all = grad[i];
+        g[i] = Passes(y[i], constant()) ? all : T{0};
+      }
+      SumRows<2, T>(
+          count, channels,
+          [&](int64_t i, int64_t k) {
+            const T passed = g[start + i];
+            return std::array<T, 2>{passed, passed * (x[start + i] - mean[k])};
+          },
+          parts.data() + chunk * 2 * channels);
+    });
+  });
+  std::vector<double> sums(static_cast<size_t>(2 * channels), 0);
+  for (size_t i = 0; i < parts.size(); ++i) sums[i % sums.size()] += parts[i];
+  return sums;
+}
+
+// dx = scale * (g - mean of g - (x - mean) * slope)
+template <typename T>
+void BackwardRows(const T* g, const T* x, int64_t rows, int64_t channels, const T* scale,
+                  const T* mean_g, const T* mean, const T* slope, T* dx) {
+  ForChunks(rows, [&](int64_t, int64_t first, int64_t count) {
+    for (int64_t i = first * channels; i < (first + count) * channels; i += channels)
+      for (int64_t k = 0; k < channels; ++k)
+        dx[i + k] = scale[k] * (g[i + k] - mean_g[k] - (x[i + k] - mean[k]) * slope[k]);
+  });
+}
+
+template <typename T>
+std::vector<T> Values(const at::Tensor& tensor, int64_t channels, double otherwise) {
+  if (!tensor.defined()) return std::vector<T>(static_cast<size_t>(channels), T(otherwise));
+  return {tensor.data_ptr<T>(), tensor.data_ptr<T>() + channels};
+}
+
+struct Fused : Function<Fused> {
+  // Tensors that may be missing are optional here: LibTorch takes no undefined arguments.
+  using Optional = c10::optional<at::Tensor>;
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
+                            const Optional& optional_weight, const Optional& optional_bias,
+                            const Optional& optional_residual, const BatchNormTensors& tensors,
+                            int64_t rectifier_in) {
+    const at::Tensor weight = optional_weight.value_or(at::Tensor());
+    const at::Tensor bias = optional_bias.value_or(at::Tensor());
+    const auto rectifier = static_cast<Rectifier>(rectifier_in);
+    const at::Tensor x = input.contiguous(at::MemoryFormat::ChannelsLast);
+    const at::Tensor residual =
+        optional_residual ? optional_residual->contiguous(at::MemoryFormat::ChannelsLast)
+                          : at::Tensor();
+    const int64_t channels = x.size(1), rows = x.numel() / channels;
+    const at::Tensor y = at::empty_like(x);
+    const at::Tensor mean = at::empty({channels}, at::kDouble), inverse = at::empty_like(mean);
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "normalise", [&] {
+      using T = scalar_t;
+      const Statistics s = Collect(x.data_ptr<T>(), rows, channels);
+      const std::vector<T> w = Values<T>(weight, channels, 1), b = Values<T>(bias, channels, 0);
+      std::vector<T> scale(w.size()), shift(w.size());
+      T* running_mean = tensors.running_mean.data_ptr<T>();
+      T* running_var = tensors.running_var.data_ptr<T>();
+      const double n = static_cast<double>(rows), m = tensors.momentum;
+      for (size_t k = 0; k < w.size(); ++k) {
+        const double inv = 1 / std::sqrt(s.square_deviation[k] / n + tensors.eps);
+        scale[k] = static_cast<T>(w[k] * inv);
+        shift[k] = static_cast<T>(b[k] - s.mean[k] * (w[k] * inv));
+        mean.data_ptr<double>()[k] = s.mean[k];
+        inverse.data_ptr<double>()[k] = inv;
+        running_mean[k] = static_cast<T>((1 - m) * running_mean[k] + m * s.mean[k]);
+        running_var[k] =
+            static_cast<T>((1 - m) * running_var[k] + m * (s.square_deviation[k] / (n - 1)));
+      }
+      ForwardRows<T>(x.data_ptr<T>(), residual.defined() ? residual.data_ptr<T>() : nullptr, rows,
+                     channels, scale.data(), shift.data(), rectifier, y.data_ptr<T>());
+    });
+    context->saved_data["rectifier"] = rectifier_in;
+    context->saved_data["residual"] = residual.defined();
+    context->save_for_backward({x, y, weight, mean, inverse});
+    return y;
+  }
+
+  static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
+    const tensor_list saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &y = saved[1], &weight = saved[2], &mean = saved[3],
+                     &inverse = saved[4];
+    const auto rectifier = static_cast<Rectifier>(context->saved_data["rectifier"].toInt());
+    const at::Tensor grad = grads[0].contiguous(at::MemoryFormat::ChannelsLast);
+    const int64_t channels = x.size(1), rows = x.numel() / channels;
+    const at::Tensor g = at::empty_like(x), dx = at::empty_like(x);
+    at::Tensor dweight, dbias;
+    if (weight.defined()) {
+      dweight = at::empty_like(weight);
+      dbias = at::empty_like(weight);
+    }
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "normalise_backward", [&] {
+      using T = scalar_t;
+      const at::Tensor center = mean.to(x.scalar_type());
+      const std::vector<double> sums =
+          BackwardSums(grad.data_ptr<T>(), y.data_ptr<T>(), x.data_ptr<T>(), rows, channels,
+                       center.data_ptr<T>(), rectifier, g.data_ptr<T>());
+      const std::vector<T> w = Values<T>(weight, channels, 1);
+      std::vector<T> scale(w.size()), mean_g(w.size()), slope(w.size());
+      const double n = static_cast<double>(rows);
+      for (size_t k = 0; k < w.size(); ++k) {
+        const double inv = inverse.data_ptr<double>()[k], sum_gx = sums[w.size() + k];
+        scale[k] = static_cast<T>(w[k] * inv);
+        mean_g[k] = static_cast<T>(sums[k] / n);
+        slope[k] = static_cast<T>(sum_gx / n * inv * inv);
+        if (!weight.defined()) continue;
+        dweight.data_ptr<T>()[k] = static_cast<T>(sum_gx * inv);
+        dbias.data_ptr<T>()[k] = static_cast<T>(sums[k]);
+      }
+      BackwardRows<T>(g.data_ptr<T>(), x.data_ptr<T>(), rows, channels, scale.data(), mean_g.data(),
+                      center.data_ptr<T>(), slope.data(), dx.data_ptr<T>());
+    });
+    const bool residual = context->saved_data["residual"].toBool();
+    return {dx, dweight, dbias, residual ? g : at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor NormaliseAddRectify(const at::Tensor& x, const BatchNormTensors& tensors,
+                               const at::Tensor& residual, Rectifier rectifier) {
+  if (x.is_cpu() && x.dim() == 4) {
+    const auto optional = [](const at::Tensor& t) {
+      return t.defined() ? Fused::Optional(t) : Fused::Optional();
+    };
+    return Fused::apply(x, optional(tensors.weight), optional(tensors.bias), optional(residual),
+                        tensors, static_cast<int64_t>(rectifier));
+  }
+  at::Tensor y = at::batch_norm(x, tensors.weight, tensors.bias, tensors.running_mean,
+                                tensors.running_var, /*training=*/true, tensors.momentum,
+                                tensors.eps, /*cudnn_enabled=*/true);
+  if (residual.defined()) y = y + residual;
+  switch (rectifier) {
+    case Rectifier::kNone: return y;
+    case Rectifier::kRelu: return at::relu(y);
+    case Rectifier::kHardtanh: return at::hardtanh(y);
+  }
+  return y;
+}
+
+}  // namespace lbrt
