@@ -1,17 +1,25 @@
 #include "runtime/plan.h"
 
 namespace lbrt {
+namespace {
 
-uint64_t PlanBuffers(Buffer* buffers, size_t count, uint32_t* order) {
+// The larger, or the one needed earlier, is placed first.
+bool LargerFirst(const Buffer& a, const Buffer& b) { return a.bytes > b.bytes; }
+bool EarlierFirst(const Buffer& a, const Buffer& b) {
+  return a.first != b.first ? a.first < b.first : a.bytes > b.bytes;
+}
+
+uint64_t Place(Buffer* buffers, size_t count, uint32_t* order,
+               bool (*goes_first)(const Buffer& a, const Buffer& b)) {
   // `order` becomes a list of the buffers placed so far, by offset; [placed, count) wait.
   for (size_t i = 0; i < count; ++i) order[i] = static_cast<uint32_t>(i);
   uint64_t end = 0;
   for (size_t placed = 0; placed < count; ++placed) {
-    size_t largest = placed;
+    size_t next = placed;
     for (size_t i = placed + 1; i < count; ++i)
-      if (buffers[order[i]].bytes > buffers[order[largest]].bytes) largest = i;
-    const uint32_t chosen = order[largest];
-    order[largest] = order[placed];
+      if (goes_first(buffers[order[i]], buffers[order[next]])) next = i;
+    const uint32_t chosen = order[next];
+    order[next] = order[placed];
 
     Buffer& buffer = buffers[chosen];
     buffer.offset = 0;
@@ -27,6 +35,14 @@ uint64_t PlanBuffers(Buffer* buffers, size_t count, uint32_t* order) {
     order[at] = chosen;
   }
   return end;
+}
+
+}  // namespace
+
+uint64_t PlanBuffers(Buffer* buffers, size_t count, uint32_t* order) {
+  const uint64_t by_size = Place(buffers, count, order, LargerFirst);
+  const uint64_t by_time = Place(buffers, count, order, EarlierFirst);
+  return by_time <= by_size ? by_time : Place(buffers, count, order, LargerFirst);
 }
 
 uint64_t LowerBound(const Buffer* buffers, size_t count, int32_t ops) {

@@ -13,9 +13,10 @@ struct Buffer {
   uint64_t offset = 0;  // what the plan says
 };
 
-// Greedy by size, as in TensorFlow Lite Micro: the largest first, each at the lowest offset where
-// it overlaps nothing that is alive with it. Not always optimal, hence LowerBound. `order` is
-// working memory of `count` elements. Returns the bytes of the whole arena.
+// Greedy: one buffer after another, each at the lowest offset where it overlaps nothing that is
+// alive with it; once the largest first (as TensorFlow Lite Micro does), once the earliest first,
+// whichever needs less. Not always optimal, hence LowerBound. `order` is working memory of `count`
+// elements. Returns the bytes of the whole arena.
 uint64_t PlanBuffers(Buffer* buffers, size_t count, uint32_t* order);
 
 // The most bytes alive during any of `ops` ops: no plan can do with less.

@@ -20,23 +20,20 @@ enum Feature : uint64_t {
 };
 inline constexpr uint64_t kKnownFeatures = (1u << 7) - 1;
 
-// The features a (verified) table uses.
+// The features a verified table uses. Verified does not mean sensible: a body may be absent.
 inline uint64_t UsedFeatures(const Model& model) {
   uint64_t features = 0;
   for (const Op* op : *model.ops()) {
-    switch (op->body_type()) {
-      case OpBody::Conv:
-        features |= kFeatureConv;
-        switch (op->body_as_Conv()->kind()) {
-          case WeightKind::Sign: features |= kFeatureSignWeights; break;
-          case WeightKind::Float: features |= kFeatureFloatWeights; break;
-          case WeightKind::Fixed: features |= kFeatureFixedWeights; break;
-        }
-        break;
-      case OpBody::Eltwise: features |= kFeatureEltwise; break;
-      case OpBody::AvgPool: features |= kFeatureAvgPool; break;
-      case OpBody::NONE: break;
+    if (const Conv* conv = op->body_as_Conv()) {
+      features |= kFeatureConv;
+      switch (conv->kind()) {
+        case WeightKind::Sign: features |= kFeatureSignWeights; break;
+        case WeightKind::Float: features |= kFeatureFloatWeights; break;
+        case WeightKind::Fixed: features |= kFeatureFixedWeights; break;
+      }
     }
+    if (op->body_as_Eltwise() != nullptr) features |= kFeatureEltwise;
+    if (op->body_as_AvgPool() != nullptr) features |= kFeatureAvgPool;
   }
   for (const Tensor* tensor : *model.tensors())
     if (tensor->type() == TensorType::Bits) features |= kFeatureBitsTensors;

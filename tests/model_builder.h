@@ -2,6 +2,7 @@
 // one place. The table is FlatBuffers' object form, so that a test can change any field.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -21,7 +22,7 @@ class AlignedBytes {
   AlignedBytes() = default;
   explicit AlignedBytes(size_t size) : storage_(size + 64), size_(size) {}
   explicit AlignedBytes(const std::vector<uint8_t>& bytes) : AlignedBytes(bytes.size()) {
-    if (size_ > 0) std::memcpy(data(), bytes.data(), size_);
+    std::copy(bytes.begin(), bytes.end(), data());
   }
   uint8_t* data() {
     const auto address = reinterpret_cast<uintptr_t>(storage_.data());
@@ -43,11 +44,15 @@ struct ModelFile {
 
   ModelFile() { table.widths = {1}; }
 
+  static std::string Numbered(std::string name, size_t number) {
+    return name.append(std::to_string(number));
+  }
+
   // ---- building
 
   int AddTensor(lbm::TensorType type, std::vector<int32_t> shape = {}) {
     auto tensor = std::make_unique<lbm::TensorT>();
-    tensor->name = "t" + std::to_string(table.tensors.size());
+    tensor->name = Numbered("t", table.tensors.size());
     tensor->type = type;
     tensor->shape = std::move(shape);
     table.tensors.push_back(std::move(tensor));
@@ -198,7 +203,7 @@ struct ModelFile {
   }
   lbm::OpT* AddOp() {
     table.ops.push_back(std::make_unique<lbm::OpT>());
-    table.ops.back()->name = "op" + std::to_string(table.ops.size() - 1);
+    table.ops.back()->name = Numbered("op", table.ops.size() - 1);
     return table.ops.back().get();
   }
   static void AddPort(std::vector<std::unique_ptr<lbm::PortT>>* ports, int tensor,

@@ -79,7 +79,7 @@ class RandomNetwork {
                                  ? static_cast<float>(random_.Between(0, 255))
                                  : random_.Among({random_.Unit(), random_.Unit(), 0.0f, -0.0f}));
     value.tensor = file_.AddInput(value.type, {1, value.h, value.w, value.c},
-                                  "input" + std::to_string(inputs_.size()));
+                                  ModelFile::Numbered("input", inputs_.size()));
     inputs_.push_back(plain);
     values_.push_back(value);
   }

@@ -198,7 +198,7 @@ ModelFile LargeNetwork() {
   lbm::ConvT& head = file.AddConv(pooled, Window{}, lbm::WeightKind::Float, 10,
                                   file.AddFloatWeights(RandomFloats(10 * 32, 1.0f, &random)));
   file.AddOutput(file.StoreF32(file.AddStage(head)), "logits");
-  for (int i = 0; i < 10; ++i) file.table.labels.push_back("class " + std::to_string(i));
+  for (size_t i = 0; i < 10; ++i) file.table.labels.push_back(ModelFile::Numbered("class ", i));
   return file;
 }
 

@@ -1,0 +1,346 @@
+// What opening a file refuses: damaged, cut off, foreign and contradictory ones, each with its own
+// status and sentence.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+#include <set>
+
+#include "runtime/lbrt.h"
+#include "tests/tiny_model.h"
+
+namespace lbrt {
+namespace {
+
+struct Opened {
+  lbrt_status status;
+  std::string what;
+  int op;
+  std::string op_name;
+};
+
+// Opens a file as far as possible.
+Opened Open(const std::vector<uint8_t>& file, bool skip_checksums = false) {
+  AlignedBytes memory(file);
+  lbrt_error error = {};
+  error.struct_size = sizeof(error);
+  lbrt_model_options options = {};
+  options.struct_size = sizeof(options);
+  options.skip_checksums = skip_checksums ? 1 : 0;
+  options.error = &error;
+  size_t bytes = 0;
+  lbrt_status status = lbrt_model_bytes(memory.data(), file.size(), &options, &bytes);
+  if (status == LBRT_OK) {
+    AlignedBytes model_memory(bytes);
+    const lbrt_model* model = nullptr;
+    status = lbrt_model_open(memory.data(), file.size(), &options, model_memory.data(), bytes,
+                             &model);
+  }
+  if (status == LBRT_OK) return {status, "", -1, ""};
+  EXPECT_NE(nullptr, error.what);
+  return {status, error.what ? error.what : "", error.op,
+          error.op_name ? error.op_name : ""};
+}
+
+TEST(ModelFile, TheTinyModelOpens) {
+  EXPECT_EQ(LBRT_OK, Open(TinyModel().Bytes()).status);
+  ModelFile small = TinyModel();
+  small.alignment = 16;  // as microcontrollers have them
+  EXPECT_EQ(LBRT_OK, Open(small.Bytes()).status);
+}
+
+TEST(ModelFile, CutOffAnywhereItIsRefused) {
+  const std::vector<uint8_t> file = TinyModel().Bytes();
+  for (size_t size = 0; size < file.size(); ++size) {
+    const Opened opened = Open({file.begin(), file.begin() + static_cast<ptrdiff_t>(size)});
+    if (size < 4) {
+      EXPECT_EQ(LBRT_NOT_A_MODEL, opened.status) << size;
+    } else {
+      EXPECT_EQ(LBRT_TRUNCATED, opened.status) << size;
+    }
+  }
+}
+
+TEST(ModelFile, EveryFlippedBitIsNoticed) {
+  const std::vector<uint8_t> file = TinyModel().Bytes();
+  for (size_t bit = 0; bit < file.size() * 8; ++bit) {
+    std::vector<uint8_t> flipped = file;
+    flipped[bit / 8] ^= static_cast<uint8_t>(1u << (bit % 8));
+    EXPECT_NE(LBRT_OK, Open(flipped).status) << "byte " << bit / 8 << " bit " << bit % 8;
+  }
+}
+
+TEST(ModelFile, SegmentChecksumsCanBeSkippedAndNothingElse) {
+  const ModelFile model = TinyModel();
+  std::vector<uint8_t> file = model.Bytes();
+  file.back() ^= 1;  // a bias of the last layer
+  EXPECT_EQ(LBRT_BAD_CHECKSUM, Open(file).status);
+  EXPECT_EQ(LBRT_OK, Open(file, true).status);
+  file = model.Bytes();
+  file[40] ^= 1;  // in the table
+  EXPECT_EQ(LBRT_BAD_CHECKSUM, Open(file, true).status);
+}
+
+TEST(ModelFile, ForeignAndNewerFilesAreRefusedByName) {
+  const std::vector<uint8_t> file = TinyModel().Bytes();
+  EXPECT_EQ(LBRT_NOT_A_MODEL, Open({}).status);
+  EXPECT_EQ(LBRT_NOT_A_MODEL, Open(std::vector<uint8_t>(1000, 0)).status);
+
+  std::vector<uint8_t> newer = file;
+  newer[4] = 2;
+  ModelFile::SealHeader(&newer);
+  EXPECT_EQ(LBRT_BAD_VERSION, Open(newer).status);
+
+  ModelFile featured = TinyModel();
+  featured.more_features = uint64_t{1} << 40;
+  EXPECT_EQ(LBRT_NEEDS_FEATURE, Open(featured.Bytes()).status);
+
+  ModelFile unnamed = TinyModel();
+  unnamed.fewer_features = lbm::kFeatureAvgPool;
+  EXPECT_EQ("the feature mask does not name what the file uses", Open(unnamed.Bytes()).what);
+}
+
+TEST(ModelFile, ATableThatIsNoTableIsRefused) {
+  std::vector<uint8_t> file = TinyModel().Bytes();
+  for (size_t i = sizeof(lbm::Header); i < 400; ++i) file[i] = 0xFF;
+  ModelFile::SealHeader(&file);
+  EXPECT_EQ("the table is no FlatBuffers table of this format", Open(file).what);
+  // Behind the end, at no multiple of 16, before the header's end.
+  for (uint32_t offset : {0xFFFFFFF0u, 40u, 16u}) {
+    file = TinyModel().Bytes();
+    lbm::Header header;
+    std::memcpy(&header, file.data(), sizeof(header));
+    header.table_offset = offset;
+    std::memcpy(file.data(), &header, sizeof(header));
+    ModelFile::SealHeader(&file);
+    EXPECT_NE(LBRT_OK, Open(file).status) << offset;
+  }
+}
+
+// A refusal for each rule: what is changed, what is said, which op it is said of.
+struct Rule {
+  const char* what;
+  int op;
+  std::function<void(ModelFile&)> change;
+};
+
+lbm::ConvT& Conv(ModelFile& file, size_t op) { return *file.table.ops[op]->body.AsConv(); }
+lbm::StageT& Stage(ModelFile& file, size_t op, size_t stage = 0) {
+  return *Conv(file, op).stages[stage];
+}
+void SetWindow(ModelFile& file, size_t op, const Window& w) {
+  *Conv(file, op).window = ModelFile::FileWindow(w);
+}
+void SetShape(ModelFile& file, std::vector<int32_t> shape) {
+  file.table.tensors[0]->shape = std::move(shape);
+}
+
+// The b of op 1's first stage.
+void SetB(ModelFile& file, uint32_t segment, uint32_t offset, uint32_t count) {
+  *Stage(file, 1).b = lbm::Floats(segment, offset, count);
+}
+
+const Rule kRules[] = {
+    {"a model without input or output", -1, [](auto& f) { f.table.inputs.clear(); }},
+    {"a model without input or output", -1, [](auto& f) { f.table.outputs.clear(); }},
+    {"too many ops", -1,
+     [](auto& f) {
+       for (int i = 0; i < 1024; ++i) f.AddAvgPool(1, Window{});
+     }},
+    {"too many tensors", -1,
+     [](auto& f) {
+       for (int i = 0; i < 1024; ++i) f.AddTensor(lbm::TensorType::F32);
+     }},
+    {"a model has one width unless a feature says otherwise", -1,
+     [](auto& f) { f.table.widths = {1, 2}; }},
+    {"a model has one width unless a feature says otherwise", -1,
+     [](auto& f) { f.table.widths = {}; }},
+    {"a tensor of unknown type", -1,
+     [](auto& f) { f.table.tensors[1]->type = static_cast<lbm::TensorType>(9); }},
+    {"a graph input names a tensor that does not exist", -1,
+     [](auto& f) { f.table.inputs[0]->tensor = 99; }},
+    {"two graph inputs name the same tensor", -1,
+     [](auto& f) {
+       f.table.inputs.push_back(std::make_unique<lbm::PortT>(*f.table.inputs[0]));
+     }},
+    {"a graph input must be u8 or f32", -1,
+     [](auto& f) { f.table.tensors[0]->type = lbm::TensorType::Bits; }},
+    {"a graph input has no shape of four", -1, [](auto& f) { SetShape(f, {}); }},
+    {"a graph input has no shape of four", -1, [](auto& f) { SetShape(f, {1, 4, 4}); }},
+    {"a side of a graph input is out of range", -1, [](auto& f) { SetShape(f, {1, 0, 4, 1}); }},
+    {"a side of a graph input is out of range", -1, [](auto& f) { SetShape(f, {-1, 4, 4, 1}); }},
+    {"a side of a graph input is out of range", -1,
+     [](auto& f) { SetShape(f, {1, 70000, 4, 1}); }},
+    {"a graph input is too large", -1, [](auto& f) { SetShape(f, {1, 65535, 65535, 1}); }},
+    {"a tensor that is no graph input has a shape", -1,
+     [](auto& f) { f.table.tensors[1]->shape = {1, 4, 4, 8}; }},
+    {"a tensor that no op makes", -1, [](auto& f) { f.AddTensor(lbm::TensorType::F32); }},
+    {"a graph output names a tensor that does not exist", -1,
+     [](auto& f) { f.table.outputs[0]->tensor = 99; }},
+    {"a graph output must be f32", -1, [](auto& f) { f.table.outputs[0]->tensor = 2; }},
+    {"a graph output is not made by an op", -1,
+     [](auto& f) {
+       f.AddInput(lbm::TensorType::F32, {1, 1, 1, 1});
+       f.table.outputs[0]->tensor = 10;
+     }},
+    {"labels are not as many as output channels", -1,
+     [](auto& f) { f.table.labels.pop_back(); }},
+    {"an op of no known kind", 3, [](auto& f) { f.table.ops[3]->body.Reset(); }},
+
+    {"reads a tensor that does not exist", 1, [](auto& f) { Conv(f, 1).input = 99; }},
+    {"reads a tensor that no earlier op makes", 1, [](auto& f) { Conv(f, 1).input = 4; }},
+    {"reads a tensor that no earlier op makes", 2,
+     [](auto& f) { std::swap(f.table.ops[2], f.table.ops[3]); }},
+    {"signs as weights want f32 or bits, not u8", 0,
+     [](auto& f) { Conv(f, 0).kind = lbm::WeightKind::Sign; }},
+    {"f32 weights want an f32 input", 5, [](auto& f) { Conv(f, 5).input = 2; }},
+    {"fixed-point weights want a u8 input", 0, [](auto& f) {
+       f.table.tensors[0]->type = lbm::TensorType::F32;
+     }},
+    {"unknown kind of weights", 1,
+     [](auto& f) { Conv(f, 1).kind = static_cast<lbm::WeightKind>(7); }},
+    {"a window or stride of zero", 1, [](auto& f) { SetWindow(f, 1, {0, 3, 1, 1, 0, 0, 0, 0}); }},
+    {"a window or stride of zero", 1, [](auto& f) { SetWindow(f, 1, {3, 3, 1, 0, 1, 1, 1, 1}); }},
+    {"a window is too large", 1, [](auto& f) { SetWindow(f, 1, SquareWindow(17, 1, 8)); }},
+    {"padding is as large as the window", 1, [](auto& f) { SetWindow(f, 1, SquareWindow(3, 1, 3)); }},
+    {"a window is larger than its padded input", 1,
+     [](auto& f) { SetWindow(f, 1, SquareWindow(7, 1, 1)); }},
+    {"a number of channels out of range", 1, [](auto& f) { Conv(f, 1).channels = 0; }},
+    {"a number of channels out of range", 1,
+     [](auto& f) { Conv(f, 1).channels = 0xFFFFFFFFu; }},
+    {"the result is too large", 1, [](auto& f) { Conv(f, 1).channels = 1u << 27; }},
+    {"too many weights", 1, [](auto& f) { Conv(f, 1).channels = 1u << 23; }},
+    {"weights have too few or too many planes", 0, [](auto& f) { Conv(f, 0).planes.clear(); }},
+    {"weights have too few or too many planes", 0,
+     [](auto& f) { Conv(f, 0).planes = {0, 0, 0, 0}; }},
+    {"weights have too few or too many planes", 1, [](auto& f) {
+       Conv(f, 1).planes.push_back(Conv(f, 1).planes[0]);
+     }},
+    {"names a segment that does not exist", 1, [](auto& f) { Conv(f, 1).planes[0] = 99; }},
+    {"a segment has another size than its weights", 1,
+     [](auto& f) { f.segments[Conv(f, 1).planes[0]].push_back(0); }},
+    {"a segment has another size than its weights", 1, [](auto& f) { Conv(f, 1).channels = 9; }},
+    {"the padding bits of a weight row are not zero", 1,
+     [](auto& f) { f.segments[Conv(f, 1).planes[0]][11] |= 0x80; }},
+    {"a constant is infinite or not a number", 5,
+     [](auto& f) { f.segments[Conv(f, 5).planes[0]][3] = 0x7F, f.segments[Conv(f, 5).planes[0]][2] = 0x80; }},
+
+    {"an epilogue has one or two stages", 5, [](auto& f) { Conv(f, 5).stages.clear(); }},
+    {"an epilogue has one or two stages", 1, [](auto& f) {
+       Conv(f, 1).stages.push_back(std::make_unique<lbm::StageT>(Stage(f, 1)));
+     }},
+    {"unknown activation", 1,
+     [](auto& f) { Stage(f, 1).activation = static_cast<lbm::Activation>(3); }},
+    {"an affine has neither one number nor one per channel (or border class)", 1,
+     [](auto& f) { SetB(f, 0, 0, 7); }},
+    {"an affine has neither one number nor one per channel (or border class)", 0,
+     [](auto& f) { Stage(f, 0).a = std::make_unique<lbm::Floats>(*Stage(f, 0).b); }},
+    {"an affine has neither one number nor one per channel (or border class)", 0,
+     [](auto& f) { SetWindow(f, 0, SquareWindow(3, 2, 1)); }},  // 4 border classes, not 9
+    {"names a segment that does not exist", 1,
+     [](auto& f) { SetB(f, 99, 0, 8); }},
+    {"floats are not aligned", 1, [](auto& f) { SetB(f, Stage(f, 1).b->segment(), 2, 8); }},
+    {"floats reach behind their segment", 1, [](auto& f) { SetB(f, Stage(f, 1).b->segment(), 4, 8); }},
+    {"floats reach behind their segment", 1,
+     [](auto& f) { SetB(f, Stage(f, 1).b->segment(), 0xFFFFFFFCu, 8); }},
+    {"a constant is infinite or not a number", 1,
+     [](auto& f) {
+       const float nan = std::numeric_limits<float>::quiet_NaN();
+       std::memcpy(f.segments[Stage(f, 1).b->segment()].data(), &nan, 4);
+     }},
+    {"what is added must be f32", 1, [](auto& f) { Stage(f, 1).add = 2; }},
+    {"what is added has another shape than the result", 2,
+     [](auto& f) { Stage(f, 2).add = 1; }},
+    {"reads a tensor that no earlier op makes", 1, [](auto& f) { Stage(f, 1, 1).add = 3; }},
+    {"reads a tensor that does not exist", 1, [](auto& f) { Stage(f, 1).add = -2; }},
+    {"the last stage stores nothing", 1, [](auto& f) { Stage(f, 1, 1).out_f32 = -1; }},
+    {"makes a tensor that does not exist", 1, [](auto& f) { Stage(f, 1).out_f32 = 99; }},
+    {"makes a tensor that does not exist", 1, [](auto& f) { Stage(f, 1).out_sign = -7; }},
+    {"makes a tensor that exists already", 1, [](auto& f) { Stage(f, 1).out_f32 = 1; }},
+    {"makes a tensor that exists already", 1, [](auto& f) { Stage(f, 1, 1).out_f32 = 3; }},
+    {"makes a tensor of another type", 1, [](auto& f) { Stage(f, 1).out_f32 = 4; }},
+    {"eltwise wants an f32 input", 4,
+     [](auto& f) { f.table.ops[4]->body.AsEltwise()->input = 2; }},
+    {"avg_pool wants an f32 input", 3,
+     [](auto& f) { f.table.ops[3]->body.AsAvgPool()->input = 2; }},
+    {"a window is too large", 3,
+     [](auto& f) {
+       *f.table.ops[3]->body.AsAvgPool()->window =
+           ModelFile::FileWindow({5000, 1, 1, 1, 4999, 0, 4999, 0});
+     }},
+    {"a number of channels out of range", 3,
+     [](auto& f) { f.table.ops[3]->body.AsAvgPool()->pad_after = 0xFFFFFFFFu; }},
+    {"makes a tensor that exists already", 3,
+     [](auto& f) { f.table.ops[3]->body.AsAvgPool()->output = 6; }},
+};
+
+TEST(ModelFile, EveryRuleOfTheFormatIsKept) {
+  for (const Rule& rule : kRules) {
+    ModelFile file = TinyModel();
+    rule.change(file);
+    const Opened opened = Open(file.Bytes());
+    EXPECT_EQ(LBRT_BAD_MODEL, opened.status) << rule.what;
+    EXPECT_EQ(rule.what, opened.what);
+    EXPECT_EQ(rule.op, opened.op) << rule.what;
+    if (rule.op >= 0 && opened.op == rule.op) {
+      EXPECT_EQ(file.table.ops[static_cast<size_t>(rule.op)]->name, opened.op_name);
+    }
+  }
+}
+
+TEST(ModelFile, TooManyFixedPointWeightsPerOutputAreRefused) {
+  ModelFile file;
+  const int image = file.AddInput(lbm::TensorType::U8, {1, 1, 1, 65535});
+  lbm::ConvT& conv = file.AddConv(image, {2, 1, 1, 1, 1, 0, 0, 0}, lbm::WeightKind::Fixed, 1,
+                                  {file.AddSegment(std::vector<uint8_t>(2 * 65535))});
+  file.AddOutput(file.StoreF32(file.AddStage(conv)));
+  EXPECT_EQ("too many fixed-point weights per output", Open(file.Bytes()).what);
+}
+
+void Move(lbm::Segment* segment, uint32_t offset) {
+  *segment = lbm::Segment(offset, segment->size(), segment->crc());
+}
+
+// Segments lie in order, apart, aligned, with zeros between them, up to the end of the file.
+TEST(ModelFile, SegmentsAreWhereTheyMustBe) {
+  const ModelFile model = TinyModel();
+  const auto change = [&](const std::function<void(std::vector<lbm::Segment>&)>& edit) {
+    std::vector<uint8_t> file = model.Bytes();
+    uint8_t* table = file.data() + sizeof(lbm::Header);
+    auto* segments = const_cast<lbm::Segment*>(reinterpret_cast<const lbm::Segment*>(
+        lbm::GetModel(table)->segments()->Data()));
+    std::vector<lbm::Segment> list(segments, segments + model.segments.size());
+    edit(list);
+    std::memcpy(reinterpret_cast<uint8_t*>(segments), list.data(),
+                list.size() * sizeof(lbm::Segment));
+    ModelFile::SealHeader(&file);
+    return Open(file).what;
+  };
+  EXPECT_EQ("", change([](auto&) {}));
+  EXPECT_EQ("a segment is not aligned",
+            change([](auto& list) { Move(&list[1], list[1].offset() + 8); }));
+  EXPECT_EQ("segments overlap, or are out of order",
+            change([](auto& list) { list[2] = list[1]; }));
+  EXPECT_EQ("segments overlap, or are out of order",
+            change([](auto& list) { Move(&list[0], 0); }));
+  EXPECT_EQ("a segment is cut off",
+            change([](auto& list) { list.back() = {list.back().offset(), 0xFFFFFFFFu, 0}; }));
+  std::vector<uint8_t> file = model.Bytes();
+  const auto& first = *lbm::GetModel(file.data() + sizeof(lbm::Header))->segments()->Get(0);
+  file[first.offset() + first.size()] = 1;
+  EXPECT_EQ("the bytes between segments are not zero", Open(file).what);
+  file = model.Bytes();
+  file.push_back(0);
+  EXPECT_EQ("the file is longer than its segments", Open(file).what);
+}
+
+TEST(ModelFile, EveryStatusHasItsSentence) {
+  std::set<std::string> sentences;
+  for (int status = LBRT_OK; status <= LBRT_BAD_WIDTH; ++status)
+    sentences.insert(lbrt_status_text(static_cast<lbrt_status>(status)));
+  EXPECT_EQ(static_cast<size_t>(LBRT_BAD_WIDTH) + 1, sentences.size());
+  EXPECT_STREQ("an unknown status", lbrt_status_text(static_cast<lbrt_status>(99)));
+}
+
+}  // namespace
+}  // namespace lbrt

@@ -1,0 +1,51 @@
+// A model of some 2 KB with every kind of op, weight and tensor.
+#pragma once
+
+#include "tests/random_networks.h"
+
+namespace lbrt {
+
+// Tensors: 0 image u8 [1 4 4 1], 1 and 2 the stem's f32 and bits [1 4 4 8], 3 and 4 the same of a
+// residual convolution, 5 a relu of it, 6 [1 2 2 4], 7 pooled [1 1 1 6], 8 its affine, 9 the
+// output [1 1 1 3]. Ops: 0 fixed, 1 bits, 2 sums, 3 pool, 4 eltwise, 5 float.
+inline ModelFile TinyModel() {
+  Random random(42);
+  ModelFile file;
+  const int image = file.AddInput(lbm::TensorType::U8, {1, 4, 4, 1}, "image", "mean 0.5");
+  lbm::ConvT& stem = file.AddConv(image, SquareWindow(3, 1, 1), lbm::WeightKind::Fixed, 8,
+                                  file.AddFixed(RandomCodes(8 * 9, -32639, 32639, &random), 2));
+  lbm::StageT* stage = &file.AddStage(stem);
+  file.SetAffine(*stage, RandomFloats(8, 1e-6f, &random), RandomFloats(9 * 8, 1.0f, &random));
+  const int stream = file.StoreF32(*stage), signs = file.StoreSign(*stage);
+
+  lbm::ConvT& bits = file.AddConv(signs, SquareWindow(3, 1, 1), lbm::WeightKind::Sign, 8,
+                                  file.AddSigns(RandomSigns(8 * 9 * 8, &random), 8));
+  stage = &file.AddStage(bits);
+  file.SetAffine(*stage, {0.02f}, RandomFloats(8, 1.0f, &random));
+  stage->add = stream;
+  stage->activation = lbm::Activation::Hardtanh;
+  file.StoreF32(*stage);
+  file.StoreSign(*stage);
+  stage = &file.AddStage(bits);
+  file.SetAffine(*stage, RandomFloats(8, 1.0f, &random), {});
+  stage->activation = lbm::Activation::Relu;
+  const int relu = file.StoreF32(*stage);
+
+  lbm::ConvT& sums = file.AddConv(relu, SquareWindow(3, 2, 1), lbm::WeightKind::Sign, 4,
+                                  file.AddSigns(RandomSigns(4 * 9 * 8, &random), 4));
+  const int sum = file.StoreF32(file.AddStage(sums));
+  const int pooled = file.AddAvgPool(sum, SquareWindow(2, 2, 0), 1, 1);
+  lbm::EltwiseT& eltwise = file.AddEltwise(pooled);
+  stage = &file.AddStage(eltwise);
+  file.SetAffine(*stage, RandomFloats(6, 1.0f, &random), RandomFloats(6, 1.0f, &random));
+  const int normalised = file.StoreF32(*stage);
+  lbm::ConvT& head = file.AddConv(normalised, Window{}, lbm::WeightKind::Float, 3,
+                                  file.AddFloatWeights(RandomFloats(3 * 6, 1.0f, &random)));
+  stage = &file.AddStage(head);
+  file.SetAffine(*stage, {}, RandomFloats(3, 1.0f, &random));
+  file.AddOutput(file.StoreF32(*stage), "logits");
+  file.table.labels = {"a", "b", "c"};
+  return file;
+}
+
+}  // namespace lbrt
