@@ -76,7 +76,7 @@ class Results {
     Table table;
     for (int i : best)
       table.Add({"  " + Printable(runner_.label(i)),
-                 Fixed(100 * probabilities[static_cast<size_t>(i)], 2), "%"});
+                 Fixed(100 * probabilities[static_cast<size_t>(i)], 2) + " %"});
     Print(Printable(name) + "\n" + table.Text());
   }
 

@@ -7,6 +7,7 @@
 
 #include <ATen/Parallel.h>
 #include <CLI/CLI.hpp>
+#include <c10/util/Exception.h>
 #include <malloc.h>
 #include <sched.h>
 
@@ -15,6 +16,8 @@
 #include "images/dataset.h"
 #include "images/npy.h"
 #include "network/checkpoint.h"
+#include "network/import.h"
+#include "trainer/deploy_eval.h"
 #include "trainer/evaluate.h"
 #include "trainer/recipe.h"
 #include "trainer/run.h"
@@ -25,7 +28,8 @@ namespace {
 volatile std::sig_atomic_t g_signal = 0;
 
 struct Flags {
-  std::string recipe, data, out = ".", device = "cpu", resume, init, eval, logits, bench;
+  std::string recipe, data, out = ".", device = "cpu", resume, init, eval, stem, logits, bench;
+  bool deploy = false;
   std::optional<int> epochs, batch;
   std::optional<uint64_t> seed;
   int threads = 0;
@@ -132,27 +136,58 @@ int TrainCommand(const Flags& flags) {
   return 128 + static_cast<int>(g_signal);
 }
 
+void PrintEvaluation(const std::string& what, const Evaluation& e) {
+  std::printf("%s: %zu images, %zu correct, top-1 %.2f %%, loss %.4f\n", what.c_str(), e.images,
+              e.correct, e.accuracy(), e.loss);
+}
+
+// How far deployment is from the plain float network it was made from.
+void PrintAgreement(const Evaluation& deployed, const Evaluation& plain) {
+  const Agreement a = Compare(deployed, plain);
+  std::printf("the same class on %zu of %zu images (%.2f %%), logits of up to %.4g differ by at most "
+              "%.4g\n", a.same_class, plain.images,
+              100.0 * static_cast<double>(a.same_class) / static_cast<double>(plain.images),
+              a.largest_logit, a.largest_difference);
+}
+
+template <typename Run>
+Evaluation WithBar(const std::string& what, const Samples& samples, const Run& run) {
+  Progress bar(what, samples.size());
+  return run([&](size_t done) { bar.Show(done); });
+}
+
 int EvalCommand(const Flags& flags) {
+  if (!flags.deploy && !flags.stem.empty()) throw UsageError("--stem needs --deploy");
   const Checkpoint checkpoint = ReadCheckpoint(flags.eval);
   const Network network = NetworkOf(checkpoint, "");
   const auto text = checkpoint.text.find("preprocessing");
   const Preprocessing preprocessing =
-      text == checkpoint.text.end() ? FromText(DefaultsOf(network).preprocessing, network.name)
-                                    : FromText(text->second, flags.eval + ", its preprocessing");
+      text == checkpoint.text.end()
+          ? FromText(DefaultsOf(network).preprocessing, network.name)
+          : FromText(text->second, flags.eval + ", its preprocessing");
   const Node& input = network.nodes.front();
   const Samples samples =
       Prepare(OpenDataset({flags.data}, Split::kTest), preprocessing, input.height, input.width,
               network.node(network.output).channels, flags.limit);
   Model model(network, at::kFloat, ParseDevice(flags.device));
   model.Load(checkpoint.state);
-  Evaluation result;
-  {
-    Progress bar("images", samples.size());
-    result = Evaluate(model, samples, preprocessing, [&](size_t done) { bar.Show(done); });
+  Evaluation result = WithBar("float network", samples, [&](const auto& progress) {
+    return Evaluate(model, samples, preprocessing, progress);
+  });
+  PrintEvaluation(flags.eval, result);
+  if (flags.deploy) {
+    ImportOptions options{ParseStem(flags.stem.empty() ? "i24" : flags.stem), preprocessing.mean,
+                          preprocessing.std};
+    ImportReport report;
+    const Graph graph = Import(network, checkpoint.state, options, &report);
+    const Evaluation plain = std::move(result);
+    result = WithBar("deployed", samples, [&](const auto& progress) {
+      return EvaluateGraph(graph, samples, preprocessing, progress);
+    });
+    PrintEvaluation(flags.eval + " deployed, stem " + StemName(options.stem), result);
+    PrintAgreement(result, plain);
   }
   if (!flags.logits.empty()) WriteNpy(flags.logits, result.logits, result.images, result.classes);
-  std::printf("%s: %zu images, %zu correct, top-1 %.2f %%, loss %.4f\n", flags.eval.c_str(),
-              result.images, result.correct, result.accuracy(), result.loss);
   return 0;
 }
 
@@ -170,7 +205,7 @@ int BenchCommand(const Flags& flags) {
   return 0;
 }
 
-int Command(const Flags& flags) {
+int RunMode(const Flags& flags) {
   at::set_num_threads(flags.threads > 0 ? flags.threads : UsableCpus());
   const bool trains = !flags.recipe.empty() || !flags.resume.empty();
   if (trains + !flags.eval.empty() + !flags.bench.empty() != 1)
@@ -178,6 +213,15 @@ int Command(const Flags& flags) {
   if (!flags.bench.empty()) return BenchCommand(flags);
   if (flags.data.empty()) throw UsageError("--data is missing");
   return trains ? TrainCommand(flags) : EvalCommand(flags);
+}
+
+int Command(const Flags& flags) {
+  try {
+    return RunMode(flags);
+  } catch (const c10::Error& error) {  // too little memory, a device that fails
+    const std::string what = error.what_without_backtrace();
+    throw InputError("LibTorch: " + what.substr(0, what.find('\n')));
+  }
 }
 
 }  // namespace
@@ -209,8 +253,13 @@ int main(int argc, char** argv) {
   app.add_option("--resume", flags.resume, "go on from this checkpoint, exactly");
   app.add_option("--init", flags.init, "start from this checkpoint's weights");
   app.add_option("--eval", flags.eval, "evaluate this checkpoint on the test images of --data");
+  app.add_flag("--deploy", flags.deploy,
+               "with --eval: also execute what lbconvert makes of it, to the bit as lbrun does");
+  app.add_option("--stem", flags.stem, "with --deploy: i24, i16, i8 or f32 (default: i24)")
+      ->check(CLI::IsMember({"i24", "i16", "i8", "f32"}));
   app.add_option("--limit", flags.limit, "with --eval: only the first N images");
-  app.add_option("--logits", flags.logits, "with --eval: write the logits as a NumPy file");
+  app.add_option("--logits", flags.logits,
+                 "with --eval: write the logits (with --deploy: the deployed ones) as a NumPy file");
   app.add_option("--bench", flags.bench, "time a training step of this recipe");
   return RunCommand(app, argc, argv, [&] { return Command(flags); });
 }

@@ -19,6 +19,14 @@ std::string ShapeOf(std::span<const int64_t> shape) {
   return text;
 }
 
+lbrt_error NoError() {
+  lbrt_error error = {};
+  error.struct_size = sizeof error;
+  error.op = -1;
+  error.expected = error.actual = -1;
+  return error;
+}
+
 }  // namespace
 
 void ModelRunner::Free::operator()(void* memory) const { std::free(memory); }
@@ -56,22 +64,17 @@ void ModelRunner::Check(lbrt_status status, const lbrt_error& error,
                          : "--isa " + options.isa + ": not on this CPU, which has: " + known);
   }
   std::string line;
-  if (error.op >= 0) {
-    line += "op " + std::to_string(error.op);
-    if (error.op_name != nullptr) line += " \"" + std::string(error.op_name) + "\"";
-    line += ": ";
-  }
+  if (error.op >= 0) line += "op " + std::to_string(error.op);
+  if (error.op_name != nullptr) line += " (" + std::string(error.op_name) + ")";
+  if (error.op >= 0) line += ": ";
   line += error.what != nullptr ? error.what : lbrt_status_text(status);
-  if (error.what != nullptr && error.expected != error.actual)
-    line += " (expected " + std::to_string(error.expected) + ", got " +
-            std::to_string(error.actual) + ")";
+  if (error.expected >= 0) line += ", expected " + std::to_string(error.expected);
+  if (error.actual >= 0) line += ", got " + std::to_string(error.actual);
   throw InputError(name_, line);
 }
 
 void ModelRunner::Open(const RunnerOptions& options) {
-  lbrt_error error = {};
-  error.struct_size = sizeof error;
-  error.op = -1;
+  lbrt_error error = NoError();
   lbrt_model_options model_options = {};
   model_options.struct_size = sizeof model_options;
   model_options.isa = options.isa.empty() ? nullptr : options.isa.c_str();
@@ -100,9 +103,7 @@ void ModelRunner::Open(const RunnerOptions& options) {
 }
 
 void ModelRunner::CreateSession(const RunnerOptions& options) {
-  lbrt_error error = {};
-  error.struct_size = sizeof error;
-  error.op = -1;
+  lbrt_error error = NoError();
   threads_ = std::max(options.threads, 1);
   lbrt_session_options session_options = {};
   session_options.struct_size = sizeof session_options;

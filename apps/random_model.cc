@@ -9,11 +9,12 @@
 namespace lbrt {
 namespace {
 
-// Sizes as training leaves them: unit batch norms, variances away from zero.
+// Sizes that leave activations within the clips of the networks, so that every float counts.
 float Sized(const std::string& name, float x) {
   if (name.ends_with("running_var")) return 1 + 0.5f * x;
-  if (name.find("bn") != std::string::npos && name.ends_with(".weight")) return 1 + 0.5f * x;
-  return 0.5f * x;
+  const bool batch_norm = name.find("bn") != std::string::npos;
+  if (batch_norm && name.ends_with(".weight")) return 0.1f + 0.05f * x;
+  return (batch_norm ? 0.1f : 0.5f) * x;
 }
 
 StateDict RandomTensors(const Network& network) {
@@ -53,23 +54,24 @@ std::vector<float> RandomFloats(size_t count, uint64_t seed) {
   return result;
 }
 
-RandomModel MakeRandomModel(const std::string& network, Stem stem) {
+RandomModel MakeRandomModel(const std::string& network, Stem stem,
+                            const std::string& preprocessing) {
   RandomModel model;
   model.network = BuildNetwork(network, {});
   const NetworkDefaults defaults = DefaultsOf(model.network);
-  const Preprocessing preprocessing = FromText(defaults.preprocessing, network);
+  ModelTexts texts;
+  texts.preprocessing = preprocessing.empty() ? defaults.preprocessing : preprocessing;
+  texts.labels = Lines(defaults.labels);
+  const Preprocessing input = FromText(texts.preprocessing, network);
   ImportOptions options;
   options.stem = stem;
-  options.mean = preprocessing.mean;
-  options.std = preprocessing.std;
+  options.mean = input.mean;
+  options.std = input.std;
   ImportReport report;
   model.graph = std::make_unique<Graph>(
       Import(model.network, RandomTensors(model.network), options, &report));
   model.lowered = Lower(*model.graph);
   for (const Pass& pass : Passes()) pass.run(model.lowered);
-  ModelTexts texts;
-  texts.preprocessing = defaults.preprocessing;
-  texts.labels = Lines(defaults.labels);
   model.file = Emit(model.lowered, texts);
   return model;
 }

@@ -21,7 +21,9 @@ struct RandomModel {
   std::vector<uint8_t> file;  // the .lbm file's bytes
 };
 
-// `network` as for BuildNetwork, with the preprocessing and labels of its published form.
-RandomModel MakeRandomModel(const std::string& network, Stem stem);
+// `network` as for BuildNetwork, with the labels of its published form; and its preprocessing,
+// unless another is given (images/preprocess.h, text form).
+RandomModel MakeRandomModel(const std::string& network, Stem stem,
+                            const std::string& preprocessing = {});
 
 }  // namespace lbrt

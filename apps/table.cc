@@ -9,7 +9,7 @@ namespace lbrt {
 namespace {
 
 bool IsNumber(std::string_view cell) {
-  return cell.find_first_not_of("0123456789.,%+-") == std::string_view::npos;
+  return cell.find_first_not_of("0123456789.,%+- ") == std::string_view::npos;
 }
 
 }  // namespace

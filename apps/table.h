@@ -16,7 +16,7 @@ std::string Grouped(int64_t n);
 // With that many decimals.
 std::string Fixed(double value, int decimals);
 
-// Columns as wide as their widest cell, two spaces apart; numbers (cells of digits and ".,%+-") to
+// Columns as wide as their widest cell, two spaces apart; numbers (cells of digits and ".,%+- ") to
 // the right, where all cells of the column but the heading are numbers.
 class Table {
  public:

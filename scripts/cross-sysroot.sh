@@ -17,7 +17,7 @@ packages=(
   libc6-dev libstdc++-12-dev
   libhwy-dev libcpuinfo-dev libpthreadpool-dev libflatbuffers-dev
   libjpeg62-turbo-dev libpng-dev libzip-dev zlib1g-dev
-  libgtest-dev libgmock-dev libcli11-dev
+  libgtest-dev libgmock-dev libcli11-dev nlohmann-json3-dev
 )
 
 # A finished sysroot names what is in it; the same list again means there is nothing to do.

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,10 @@ inline std::string TextOfFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// arguments[0] is the program.
-inline ProgramResult RunProgram(const std::vector<std::string>& arguments) {
+// arguments[0] is the program, one of LBRT_BIN_DIR; the emulator runs it where there is one.
+inline ProgramResult RunProgram(std::vector<std::string> arguments) {
+  std::istringstream emulator(LBRT_EMULATOR);
+  arguments.insert(arguments.begin(), std::istream_iterator<std::string>(emulator), {});
   const TemporaryFolder folder;
   const std::string out = folder / "out", error = folder / "error";
   posix_spawn_file_actions_t files;
@@ -42,11 +45,10 @@ inline ProgramResult RunProgram(const std::vector<std::string>& arguments) {
   posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, out.c_str(), O_WRONLY | O_CREAT, 0600);
   posix_spawn_file_actions_addopen(&files, STDERR_FILENO, error.c_str(), O_WRONLY | O_CREAT, 0600);
   std::vector<char*> argv;
-  for (const std::string& argument : arguments)
-    argv.push_back(const_cast<char*>(argument.c_str()));
+  for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
   pid_t pid = 0;
-  const int failed = posix_spawn(&pid, argv[0], &files, nullptr, argv.data(), environ);
+  const int failed = posix_spawnp(&pid, argv[0], &files, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&files);
   ProgramResult result;
   EXPECT_EQ(failed, 0) << arguments[0];
