@@ -11,6 +11,11 @@ namespace lbrt {
 
 constexpr size_t kBatch = 200;
 
+size_t Evaluation::Class(size_t image) const {
+  const float* row = logits.data() + image * classes;
+  return static_cast<size_t>(std::max_element(row, row + classes) - row);
+}
+
 // log of the sum of the exponentials, without overflow.
 static double LogSumExp(const float* row, size_t n) {
   const double largest = *std::max_element(row, row + n);
@@ -23,15 +28,26 @@ Evaluation Judge(std::vector<float> logits, const std::vector<int64_t>& labels) 
   Evaluation e;
   e.images = labels.size();
   e.classes = logits.size() / labels.size();
+  e.logits = std::move(logits);
   for (size_t i = 0; i < e.images; ++i) {
-    const float* row = logits.data() + i * e.classes;
-    const auto best = std::max_element(row, row + e.classes) - row;
-    if (best == labels[i]) ++e.correct;
+    const float* row = e.logits.data() + i * e.classes;
+    if (e.Class(i) == static_cast<size_t>(labels[i])) ++e.correct;
     e.loss += LogSumExp(row, e.classes) - row[labels[i]];
   }
   e.loss /= static_cast<double>(e.images);
-  e.logits = std::move(logits);
   return e;
+}
+
+Agreement Compare(const Evaluation& a, const Evaluation& b) {
+  Agreement result;
+  for (size_t i = 0; i < a.logits.size(); ++i) {
+    const double x = a.logits[i], y = b.logits[i];
+    result.largest_logit = std::max(result.largest_logit, std::abs(y));
+    result.largest_difference = std::max(result.largest_difference, std::abs(x - y));
+  }
+  for (size_t i = 0; i < a.images; ++i)
+    result.same_class += a.Class(i) == b.Class(i) ? 1 : 0;
+  return result;
 }
 
 Evaluation Evaluate(const Model& model, const Samples& samples, const Preprocessing& preprocessing,

@@ -13,9 +13,10 @@ namespace lbrt {
 struct Evaluation {
   std::vector<float> logits;  // [images classes]
   size_t images = 0, classes = 0;
-  size_t correct = 0;  // largest logit at the label; ties go to the lower index
-  double loss = 0;     // mean cross entropy
+  size_t correct = 0;
+  double loss = 0;  // mean cross entropy
 
+  size_t Class(size_t image) const;  // of the largest logit; ties go to the lower index
   double accuracy() const {  // percent
     return 100.0 * static_cast<double>(correct) / static_cast<double>(images);
   }
@@ -23,6 +24,13 @@ struct Evaluation {
 
 // What the logits say of the labels.
 Evaluation Judge(std::vector<float> logits, const std::vector<int64_t>& labels);
+
+// Two evaluations of the same images.
+struct Agreement {
+  size_t same_class = 0;
+  double largest_logit = 0, largest_difference = 0;  // in magnitude
+};
+Agreement Compare(const Evaluation& a, const Evaluation& b);
 
 // The network in eval mode on every sample, in order. `progress` is told the images done. The same
 // numbers every time: batches of one size, no random choice.

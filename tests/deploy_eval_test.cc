@@ -1,0 +1,410 @@
+#include "trainer/deploy_eval.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "kernels/numerics.h"
+#include "network/import.h"
+
+namespace lbrt {
+namespace {
+
+// A value of one image, NHWC: integers (images, codes, their sums) or floats.
+struct Plain {
+  std::vector<int64_t> integers;
+  std::vector<float> floats;
+};
+
+// The contract, one scalar after another.
+class NaiveGraph {
+ public:
+  explicit NaiveGraph(const Graph& graph) : graph_(graph) {}
+
+  std::vector<float> Run(Plain image) {
+    values_ = {std::move(image)};
+    for (size_t i = 1; i < graph_.nodes.size(); ++i) values_.push_back(Node(graph_.nodes[i]));
+    return values_[static_cast<size_t>(graph_.output)].floats;
+  }
+
+ private:
+  Plain Node(const GraphNode& node) const {
+    const Plain& x = values_[static_cast<size_t>(node.inputs[0])];
+    const GraphNode& from = graph_.node(node.inputs[0]);
+    Plain y;
+    for (int row = 0; row < node.height; ++row)
+      for (int column = 0; column < node.width; ++column)
+        for (int c = 0; c < node.channels; ++c) {
+          const size_t at = Index(node, row, column, c);
+          switch (node.op) {
+            case GraphOp::kInput:
+              break;
+            case GraphOp::kConv:
+              if (node.type == ValueType::kF32)
+                y.floats.push_back(FloatSum(node, from, x, row, column, c));
+              else
+                y.integers.push_back(IntegerSum(node, from, x, row, column, c));
+              break;
+            case GraphOp::kAffine:
+              y.floats.push_back(ExactFma(
+                  x.floats.empty() ? static_cast<float>(x.integers[at]) : x.floats[at],
+                  node.a[static_cast<size_t>(c)],
+                  node.b[static_cast<size_t>(Class(node, row, column) * node.channels + c)]));
+              break;
+            case GraphOp::kAdd:
+              y.floats.push_back(x.floats[at] +
+                                 values_[static_cast<size_t>(node.inputs[1])].floats[at]);
+              break;
+            case GraphOp::kActivation: {
+              const float z = x.floats[at];
+              if (node.activation == Activation::kRelu)
+                y.floats.push_back(z > 0 ? z : 0.0f);
+              else
+                y.floats.push_back(z < -1 ? -1.0f : z > 1 ? 1.0f : z);
+              break;
+            }
+            case GraphOp::kSign:
+              y.integers.push_back(x.floats[at] >= 0 ? 1 : -1);
+              break;
+            case GraphOp::kAvgPool:
+              y.floats.push_back(Average(node, from, x, row, column, c));
+              break;
+            case GraphOp::kPadChannels: {
+              const int source = c - node.pad_before;
+              const bool inside = source >= 0 && source < from.channels;
+              y.floats.push_back(inside ? x.floats[Index(from, row, column, source)] : 0.0f);
+              break;
+            }
+          }
+        }
+    return y;
+  }
+
+  static size_t Index(const GraphNode& node, int row, int column, int c) {
+    return static_cast<size_t>((row * node.width + column) * node.channels + c);
+  }
+
+  // Calls visit(input index or npos outside, tap, channel) in order ky, kx, c.
+  template <typename Visit>
+  static void ForEachTap(const GraphNode& node, const GraphNode& from, int row, int column,
+                         Visit visit) {
+    const Window& w = node.window;
+    for (int ky = 0; ky < w.kernel_h; ++ky)
+      for (int kx = 0; kx < w.kernel_w; ++kx) {
+        const int y = row * w.stride_h - w.pad_top + ky, x = column * w.stride_w - w.pad_left + kx;
+        if (y < 0 || y >= from.height || x < 0 || x >= from.width) continue;
+        for (int c = 0; c < from.channels; ++c)
+          visit(Index(from, y, x, c), (ky * w.kernel_w + kx) * from.channels + c, c);
+      }
+  }
+
+  static size_t Weight(const GraphNode& node, const GraphNode& from, int output, int tap) {
+    return static_cast<size_t>(output * node.window.taps() * from.channels + tap);
+  }
+
+  static float FloatSum(const GraphNode& node, const GraphNode& from, const Plain& x, int row,
+                        int column, int output) {
+    float acc = 0;
+    ForEachTap(node, from, row, column, [&](size_t at, int tap, int) {
+      const size_t i = Weight(node, from, output, tap);
+      const float w = node.weight_kind == WeightKind::kFloat ? node.weights[i]
+                                                             : static_cast<float>(node.codes[i]);
+      acc = ExactFma(w, x.floats[at], acc);
+    });
+    return acc;
+  }
+  static int64_t IntegerSum(const GraphNode& node, const GraphNode& from, const Plain& x, int row,
+                            int column, int output) {
+    int64_t acc = 0;
+    ForEachTap(node, from, row, column, [&](size_t at, int tap, int) {
+      acc += node.codes[Weight(node, from, output, tap)] * x.integers[at];
+    });
+    return acc;
+  }
+  static float Average(const GraphNode& node, const GraphNode& from, const Plain& x, int row,
+                       int column, int channel) {
+    float acc = 0;
+    ForEachTap(node, from, row, column, [&](size_t at, int, int c) {
+      if (c == channel) acc += x.floats[at];
+    });
+    return acc * (1.0f / static_cast<float>(node.window.taps()));
+  }
+
+  // Counts the pairs of valid taps that were seen before this position's, along each axis.
+  int Class(const GraphNode& affine, int row, int column) const {
+    if (affine.b.size() == static_cast<size_t>(affine.channels)) return 0;
+    const GraphNode& conv = graph_.node(affine.inputs[0]);
+    const GraphNode& from = graph_.node(conv.inputs[0]);
+    const auto distinct = [](int position, int size, int kernel, int stride, int pad) {
+      std::vector<std::pair<int, int>> seen;
+      for (int out = 0; out <= position; ++out) {
+        const int begin = std::max(0, pad - out * stride);
+        const int end = std::min(kernel, size + pad - out * stride);
+        if (std::find(seen.begin(), seen.end(), std::pair(begin, end)) == seen.end())
+          seen.emplace_back(begin, end);
+      }
+      return static_cast<int>(seen.size()) - 1;
+    };
+    const Window& w = conv.window;
+    return distinct(row, from.height, w.kernel_h, w.stride_h, w.pad_top) * affine.border_columns +
+           distinct(column, from.width, w.kernel_w, w.stride_w, w.pad_left);
+  }
+
+  const Graph& graph_;
+  std::vector<Plain> values_;
+};
+
+class Randomness {
+ public:
+  explicit Randomness(uint32_t seed) : random_(seed) {}
+  float Float() { return std::normal_distribution<float>(0, 1)(random_); }
+  int Integer(int low, int high) { return std::uniform_int_distribution(low, high)(random_); }
+
+ private:
+  std::mt19937 random_;
+};
+
+// Images for a graph, as deploy-eval and as the naive loop take them.
+struct Images {
+  at::Tensor tensor;
+  std::vector<Plain> plain;
+};
+Images RandomImages(const GraphNode& input, int64_t count, Randomness& random) {
+  Images images;
+  const int64_t h = input.height, w = input.width, c = input.channels;
+  for (int64_t i = 0; i < count; ++i) {
+    Plain plain;
+    for (int64_t k = 0; k < h * w * c; ++k)
+      if (input.type == ValueType::kU8)
+        plain.integers.push_back(random.Integer(0, 255));
+      else
+        plain.floats.push_back(random.Float());
+    images.plain.push_back(std::move(plain));
+  }
+  const bool bytes = input.type == ValueType::kU8;
+  at::Tensor nhwc = at::empty({count, h, w, c}, bytes ? at::kLong : at::kFloat);
+  for (int64_t i = 0; i < count; ++i) {
+    const Plain& plain = images.plain[static_cast<size_t>(i)];
+    if (bytes)
+      std::copy(plain.integers.begin(), plain.integers.end(), nhwc[i].data_ptr<int64_t>());
+    else
+      std::copy(plain.floats.begin(), plain.floats.end(), nhwc[i].data_ptr<float>());
+  }
+  images.tensor = bytes ? nhwc.to(at::kByte) : nhwc.permute({0, 3, 1, 2});
+  return images;
+}
+
+void ExpectSameBits(const std::vector<float>& want, const at::Tensor& got) {
+  ASSERT_TRUE(got.is_contiguous());
+  ASSERT_EQ(static_cast<int64_t>(want.size()), got.numel());
+  for (size_t i = 0; i < want.size(); ++i)
+    ASSERT_EQ(std::bit_cast<uint32_t>(want[i]),
+              std::bit_cast<uint32_t>(got.data_ptr<float>()[i]))
+        << "at " << i << ": " << want[i] << " and " << got.data_ptr<float>()[i];
+}
+
+void ExpectIsTheNaiveLoop(const Graph& graph, int64_t count, uint32_t seed) {
+  Randomness random(seed);
+  const Images images = RandomImages(graph.node(0), count, random);
+  const at::Tensor got = ExecuteGraph(graph, images.tensor);
+  for (int64_t i = 0; i < count; ++i)
+    ExpectSameBits(NaiveGraph(graph).Run(images.plain[static_cast<size_t>(i)]), got[i]);
+}
+
+// Makes graphs of a few nodes; each call appends one to the last.
+class SmallGraph {
+ public:
+  SmallGraph(ValueType type, int height, int width, int channels, uint32_t seed) : random_(seed) {
+    GraphNode& input = Append(GraphOp::kInput, type);
+    input.inputs.clear();
+    input.height = height;
+    input.width = width;
+    input.channels = channels;
+  }
+  SmallGraph& Conv(WeightKind kind, ValueType type, int outputs, Window window) {
+    GraphNode& conv = Append(GraphOp::kConv, type);
+    const int count = outputs * window.taps() * conv.channels;
+    conv.weight_kind = kind;
+    conv.limbs = 3;
+    for (int i = 0; i < count; ++i) {
+      if (kind == WeightKind::kFloat) conv.weights.push_back(random_.Float());
+      if (kind == WeightKind::kSign) conv.codes.push_back(random_.Integer(0, 1) * 2 - 1);
+      if (kind == WeightKind::kFixed) conv.codes.push_back(random_.Integer(-8355711, 8355711));
+    }
+    Slide(conv, window);
+    conv.channels = outputs;
+    return *this;
+  }
+  SmallGraph& Affine(int border_rows, int border_columns) {
+    GraphNode& affine = Append(GraphOp::kAffine, ValueType::kF32);
+    affine.border_rows = border_rows;
+    affine.border_columns = border_columns;
+    for (int i = 0; i < affine.channels; ++i) affine.a.push_back(random_.Float());
+    for (int i = 0; i < affine.channels * border_rows * border_columns; ++i)
+      affine.b.push_back(random_.Float());
+    return *this;
+  }
+  SmallGraph& Pool(Window window) {
+    Slide(Append(GraphOp::kAvgPool, ValueType::kF32), window);
+    return *this;
+  }
+  SmallGraph& Activate(Activation activation) {
+    Append(GraphOp::kActivation, ValueType::kF32).activation = activation;
+    return *this;
+  }
+  SmallGraph& Sign() {
+    Append(GraphOp::kSign, ValueType::kSign);
+    return *this;
+  }
+  SmallGraph& AddTo(int other) {
+    Append(GraphOp::kAdd, ValueType::kF32).inputs.push_back(other);
+    return *this;
+  }
+  SmallGraph& Pad(int before, int after) {
+    GraphNode& pad = Append(GraphOp::kPadChannels, ValueType::kF32);
+    pad.pad_before = before;
+    pad.pad_after = after;
+    pad.channels += before + after;
+    return *this;
+  }
+  const Graph& graph() const { return graph_; }
+
+ private:
+  GraphNode& Append(GraphOp op, ValueType type) {
+    GraphNode node = graph_.nodes.empty() ? GraphNode() : GraphNode(graph_.nodes.back());
+    GraphNode fresh;
+    fresh.op = op;
+    fresh.type = type;
+    fresh.name = "node" + std::to_string(graph_.nodes.size());
+    fresh.inputs = {graph_.output};
+    fresh.height = node.height;
+    fresh.width = node.width;
+    fresh.channels = node.channels;
+    graph_.nodes.push_back(std::move(fresh));
+    graph_.output = static_cast<int>(graph_.nodes.size()) - 1;
+    return graph_.nodes.back();
+  }
+  static void Slide(GraphNode& node, const Window& window) {
+    node.window = window;
+    const int height = node.height, width = node.width;
+    node.height = OutputHeight(window, height);
+    node.width = OutputWidth(window, width);
+  }
+
+  Graph graph_;
+  Randomness random_;
+};
+
+// 1x1, the usual ones, even and oblong ones, padding on some sides only.
+const Window kWindows[] = {SquareWindow(1, 1, 0), SquareWindow(3, 1, 1), SquareWindow(3, 2, 1),
+                           SquareWindow(2, 2, 0), {2, 5, 1, 2, 1, 0, 0, 3}};
+
+TEST(DeployEvalTest, FloatSumsAreTakenTapByTap) {
+  for (const Window& window : kWindows)
+    for (const int outputs : {1, 16, 19})  // around a panel of channels
+      for (const WeightKind kind : {WeightKind::kFloat, WeightKind::kSign})
+        ExpectIsTheNaiveLoop(SmallGraph(ValueType::kF32, 7, 13, 5, 1)
+                                 .Conv(kind, ValueType::kF32, outputs, window)
+                                 .graph(),
+                             2, 2);
+}
+
+TEST(DeployEvalTest, SumsOfSignsAreExactAndPaddingIsZero) {
+  for (const Window& window : kWindows)
+    ExpectIsTheNaiveLoop(SmallGraph(ValueType::kF32, 7, 13, 33, 3)
+                             .Sign()
+                             .Conv(WeightKind::kSign, ValueType::kI32, 19, window)
+                             .Affine(1, 1)
+                             .graph(),
+                         2, 4);
+}
+
+TEST(DeployEvalTest, TheCornerOfALayerOfOnesCountsItsValidTaps) {
+  SmallGraph small(ValueType::kF32, 4, 4, 8, 5);
+  Graph graph =
+      small.Sign().Conv(WeightKind::kSign, ValueType::kI32, 1, SquareWindow(3, 1, 1)).Affine(1, 1)
+          .graph();
+  std::fill(graph.nodes[2].codes.begin(), graph.nodes[2].codes.end(), 1);
+  graph.nodes[3].a = {1};
+  graph.nodes[3].b = {0};
+  const at::Tensor got = ExecuteGraph(graph, at::ones({1, 8, 4, 4}));
+  const float corner = 4 * 8, edge = 6 * 8, inside = 9 * 8;  // methods.md 9
+  ExpectSameBits({corner, edge, edge, corner, edge, inside, inside, edge,
+                  edge, inside, inside, edge, corner, edge, edge, corner},
+                 got);
+}
+
+TEST(DeployEvalTest, SumsOfFixedPointWeightsAreExactAndRoundedOnce) {
+  for (const Window& window : kWindows) {
+    const int rows = BorderRows(window, 7).classes(), columns = BorderColumns(window, 13).classes();
+    ExpectIsTheNaiveLoop(SmallGraph(ValueType::kU8, 7, 13, 3, 6)
+                             .Conv(WeightKind::kFixed, ValueType::kI64, 17, window)
+                             .Affine(rows, columns)
+                             .graph(),
+                         2, 7);
+  }
+}
+
+TEST(DeployEvalTest, ElementwiseNodesRoundOnce) {
+  for (const Activation activation : {Activation::kRelu, Activation::kHardtanh})
+    ExpectIsTheNaiveLoop(SmallGraph(ValueType::kF32, 7, 13, 5, 8)
+                             .Affine(1, 1)
+                             .Activate(activation)
+                             .AddTo(0)
+                             .Pad(3, 2)
+                             .graph(),
+                         3, 9);
+}
+
+TEST(DeployEvalTest, PoolingAddsTheValidTapsInOrderAndDividesByAll) {
+  for (const Window& window : {SquareWindow(2, 2, 0), SquareWindow(3, 2, 1), SquareWindow(7, 1, 0)})
+    ExpectIsTheNaiveLoop(SmallGraph(ValueType::kF32, 7, 13, 5, 10).Pool(window).graph(), 2, 11);
+  // methods.md 9: 3x3 s2 p1 of ones.
+  const Graph pool = SmallGraph(ValueType::kF32, 4, 4, 1, 0).Pool(SquareWindow(3, 2, 1)).graph();
+  const float ninth = 1.0f / 9;
+  ExpectSameBits({4 * ninth, 6 * ninth, 6 * ninth, 9 * ninth},
+                 ExecuteGraph(pool, at::ones({1, 1, 4, 4})));
+}
+
+class WholeNetworkTest : public testing::TestWithParam<std::tuple<const char*, Stem>> {
+ protected:
+  Graph Imported() {
+    const auto [name, stem] = GetParam();
+    const Network network = BuildNetwork(name, {});
+    Randomness random(12);
+    StateDict state;
+    for (const TensorSpec& spec : network.tensors) {
+      HostTensor& tensor = state[spec.name];
+      tensor = HostTensor::Zeros(spec.type, spec.shape);
+      if (spec.type != DType::kF32) continue;
+      const bool variance = spec.name.ends_with("running_var");
+      for (int64_t i = 0; i < tensor.numel(); ++i)
+        tensor.f32()[i] = variance ? 1 + std::abs(random.Float()) : random.Float();
+    }
+    return Import(network, state, {stem, {0.49, 0.48, 0.45}, {0.25, 0.24, 0.26}}, nullptr);
+  }
+};
+
+TEST_P(WholeNetworkTest, LogitsAreTheNaiveLoops) { ExpectIsTheNaiveLoop(Imported(), 2, 13); }
+
+TEST_P(WholeNetworkTest, LogitsDoNotDependOnThreadsOrBatch) {
+  const Graph graph = Imported();
+  Randomness random(14);
+  const Images images = RandomImages(graph.node(0), 5, random);
+  at::set_num_threads(1);
+  const at::Tensor one = ExecuteGraph(graph, images.tensor);
+  at::set_num_threads(2);
+  EXPECT_TRUE(at::equal(one, ExecuteGraph(graph, images.tensor)));
+  EXPECT_TRUE(at::equal(one[4], ExecuteGraph(graph, images.tensor.slice(0, 4))[0]));
+}
+
+INSTANTIATE_TEST_SUITE_P(DeployEvalTest, WholeNetworkTest,
+                         testing::Combine(testing::Values("recu/resnet20", "mcdonnell/wrn-8-0.5"),
+                                          testing::Values(Stem::kI24, Stem::kI16, Stem::kI8,
+                                                          Stem::kF32)));
+
+}  // namespace
+}  // namespace lbrt
