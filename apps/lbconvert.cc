@@ -1,9 +1,8 @@
 // lbconvert: makes a `.lbm` model of a checkpoint, checks it, and describes both.
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
-
-#include <CLI/CLI.hpp>
 
 #include "apps/command_line.h"
 #include "apps/lbconvert/describe.h"
@@ -117,17 +116,18 @@ std::pair<std::string, float> Measure(const Flags& flags, const std::vector<uint
   Progress progress("measuring", data.size());
   for (size_t i = 0; i < data.size(); ++i) {
     if (data.labels[i] >= runner.classes())
-      throw InputError(data.name(i), "label " + std::to_string(data.labels[i]) + ", but there are " +
-                                         std::to_string(runner.classes()) + " classes");
+      throw InputError(data.name(i), "label " + std::to_string(data.labels[i]) +
+                                         ", but there are " + std::to_string(runner.classes()) +
+                                         " classes");
     runner.SetSample(data, i);
     correct += RankOf(runner.Run(), data.labels[i]) == 0;
     progress.Show(i + 1);
   }
   const std::string source = std::filesystem::path(data.source).filename().string();
-  return {"top-1 on " + Counted(static_cast<int64_t>(data.size()), "image") + " of " + source + ", " +
-              flags.stem + " stem",
-          static_cast<float>(100.0 * static_cast<double>(correct) /
-                             static_cast<double>(data.size()))};
+  return {
+      "top-1 on " + Counted(static_cast<int64_t>(data.size()), "image") + " of " + source + ", " +
+          flags.stem + " stem",
+      static_cast<float>(100.0 * static_cast<double>(correct) / static_cast<double>(data.size()))};
 }
 
 std::string VerifyReport(const Flags& flags, const Checkpoint& checkpoint, const Network& network,
@@ -180,8 +180,9 @@ int Convert(const Flags& flags) {
   const NetworkCounts counts = Count(network);
   Print(ConversionReport(lowered, report) + "\n" + Printable(flags.model) + ": " +
         Grouped(static_cast<int64_t>(file.size())) + " bytes for " + Grouped(counts.parameters) +
-        " parameters of " + network.name + ", " + Grouped(static_cast<int64_t>(lowered.ops.size())) +
-        " ops made of " + Grouped(static_cast<int64_t>(graph.nodes.size()) - 1) +
+        " parameters of " + network.name + ", " +
+        Grouped(static_cast<int64_t>(lowered.ops.size())) + " ops made of " +
+        Grouped(static_cast<int64_t>(graph.nodes.size()) - 1) +
         " nodes; multiply-adds an image: " + Grouped(counts.quantized_macs) +
         " with one-bit weights, " + Grouped(counts.float_macs) + " others\n" + checked);
   for (const auto& [what, percent] : texts.accuracy)
@@ -215,13 +216,13 @@ int main(int argc, char** argv) {
   app.add_option("CKPT", flags.checkpoint,
                  "the checkpoint: lbtrain's, or a published one (then with --network)");
   app.add_option("MODEL", flags.model, "the model to write");
-  app.add_option("--network", flags.network,
-                 "the network of a checkpoint that does not say it: " + [] {
-                   std::string names;
-                   for (const std::string& name : lbrt::NetworkNames())
-                     names += (names.empty() ? "" : ", ") + name;
-                   return names;
-                 }());
+  app.add_option(
+      "--network", flags.network, "the network of a checkpoint that does not say it: " + [] {
+        std::string names;
+        for (const std::string& name : lbrt::NetworkNames())
+          names += (names.empty() ? "" : ", ") + name;
+        return names;
+      }());
   app.add_option("--stem", flags.stem,
                  "the first layer's weights as fixed-point numbers: i24, or i16 and i8, which are "
                  "faster and lossy; f32 keeps them floats")

@@ -90,8 +90,8 @@ class Table {
     const auto inputs = builder_.CreateVector({lbm::CreatePortDirect(
         builder_, lowered.node(0).name.c_str(), Tensor(0), texts.preprocessing.c_str())});
     const GraphNode& output = lowered.node(lowered.graph->output);
-    const auto outputs = builder_.CreateVector({lbm::CreatePortDirect(
-        builder_, output.name.c_str(), Tensor(lowered.graph->output))});
+    const auto outputs = builder_.CreateVector(
+        {lbm::CreatePortDirect(builder_, output.name.c_str(), Tensor(lowered.graph->output))});
     fb::Offset<fb::Vector<fb::Offset<fb::String>>> labels;
     if (!texts.labels.empty()) labels = builder_.CreateVectorOfStrings(texts.labels);
     const auto widths = builder_.CreateVector(std::vector<uint8_t>{1});
@@ -142,8 +142,7 @@ class Table {
       if (!AllAre(affine.b, 0.0f)) b = segments_.Add(affine.b);
       if (!b || !AllAre(affine.a, 1.0f)) a = segments_.Add(affine.a);
     }
-    return lbm::CreateStage(builder_, a ? &*a : nullptr, b ? &*b : nullptr,
-                            TensorOrNone(stage.add),
+    return lbm::CreateStage(builder_, a ? &*a : nullptr, b ? &*b : nullptr, TensorOrNone(stage.add),
                             static_cast<lbm::Activation>(stage.activation),
                             TensorOrNone(stage.out_f32), TensorOrNone(stage.out_sign));
   }
@@ -160,10 +159,9 @@ class Table {
         for (size_t i = 0; i < op.planes.size(); ++i) planes.push_back(next_plane_++);
         const lbm::Window window = Window(conv.window);
         kind = lbm::OpBody::Conv;
-        body = lbm::CreateConvDirect(builder_, Tensor(op.input),
-                                     static_cast<uint32_t>(conv.channels), &window,
-                                     static_cast<lbm::WeightKind>(conv.weight_kind), &planes,
-                                     &stages)
+        body = lbm::CreateConvDirect(
+                   builder_, Tensor(op.input), static_cast<uint32_t>(conv.channels), &window,
+                   static_cast<lbm::WeightKind>(conv.weight_kind), &planes, &stages)
                    .Union();
         break;
       }
@@ -177,8 +175,7 @@ class Table {
         kind = lbm::OpBody::AvgPool;
         body = lbm::CreateAvgPool(builder_, Tensor(op.input), &window,
                                   static_cast<uint32_t>(pad.pad_before),
-                                  static_cast<uint32_t>(pad.pad_after),
-                                  Tensor(OutputsOf(op)[0]))
+                                  static_cast<uint32_t>(pad.pad_after), Tensor(OutputsOf(op)[0]))
                    .Union();
         break;
       }

@@ -10,10 +10,11 @@ using Op = LoweredGraph::Op;
 using Stage = LoweredGraph::Stage;
 using Kind = LoweredGraph::Kind;
 
-// Whether `value` is made by op `op`, or from something that is.
+// Whether `value` is made by op `op`, or from something that is. Ops are in order, so that nothing
+// before `op` need be looked at.
 bool DependsOn(const LoweredGraph& lowered, int value, int op) {
   const int producer = ProducerOf(lowered, value);
-  if (producer < 0 || producer == op) return producer >= 0;
+  if (producer <= op) return producer == op;
   const std::vector<int> inputs = InputsOf(lowered.ops[static_cast<size_t>(producer)]);
   return std::any_of(inputs.begin(), inputs.end(),
                      [&](int input) { return DependsOn(lowered, input, op); });

@@ -94,16 +94,25 @@ PlainValue Evaluate(const Graph& graph, const GraphNode& node,
   if (node.op == GraphOp::kConv) return Convolve(node, from, x, node.codes, node.weights);
   std::vector<float> z = AsFloats(x);
   switch (node.op) {
-    case GraphOp::kInput: case GraphOp::kConv: break;
-    case GraphOp::kAffine: ApplyAffine(graph, node, z); break;
+    case GraphOp::kInput:
+    case GraphOp::kConv:
+      break;
+    case GraphOp::kAffine:
+      ApplyAffine(graph, node, z);
+      break;
     case GraphOp::kAdd:
       reference::Add(z.size(), AsFloats(values[static_cast<size_t>(node.inputs[1])]).data(),
                      z.data());
       break;
-    case GraphOp::kActivation: reference::Activate(z.size(), node.activation, z.data()); break;
-    case GraphOp::kSign: return Signs(z);
-    case GraphOp::kAvgPool: return Pool(node, from, z);
-    case GraphOp::kPadChannels: return PadChannels(node, z);
+    case GraphOp::kActivation:
+      reference::Activate(z.size(), node.activation, z.data());
+      break;
+    case GraphOp::kSign:
+      return Signs(z);
+    case GraphOp::kAvgPool:
+      return Pool(node, from, z);
+    case GraphOp::kPadChannels:
+      return PadChannels(node, z);
   }
   return z;
 }
@@ -145,8 +154,8 @@ void EvaluateOp(const LoweredGraph& lowered, const LoweredGraph::Op& op,
                 std::vector<PlainValue>& values) {
   const auto value = [&](int i) -> PlainValue& { return values[static_cast<size_t>(i)]; };
   const bool conv = op.kind == LoweredGraph::Kind::kConv;
-  std::vector<float> z = AsFloats(conv ? EvaluateConv(lowered, op, value(op.input))
-                                       : value(op.input));
+  std::vector<float> z =
+      AsFloats(conv ? EvaluateConv(lowered, op, value(op.input)) : value(op.input));
   if (op.pool >= 0) z = Pool(lowered.node(op.pool), lowered.node(op.input), z);
   if (op.pad >= 0) z = PadChannels(lowered.node(op.pad), z);
   for (const LoweredGraph::Stage& stage : op.stages) {

@@ -24,12 +24,23 @@ LoweredGraph Lower(const Graph& graph) {
     Stage stage;
     stage.out_f32 = i;
     switch (node.op) {
-      case GraphOp::kInput: break;
-      case GraphOp::kConv: op.kind = Kind::kConv; break;
-      case GraphOp::kAffine: stage.affine = i; break;
-      case GraphOp::kAdd: stage.add = node.inputs[1]; break;
-      case GraphOp::kActivation: stage.activation = node.activation; break;
-      case GraphOp::kSign: std::swap(stage.out_f32, stage.out_sign); break;
+      case GraphOp::kInput:
+        break;
+      case GraphOp::kConv:
+        op.kind = Kind::kConv;
+        break;
+      case GraphOp::kAffine:
+        stage.affine = i;
+        break;
+      case GraphOp::kAdd:
+        stage.add = node.inputs[1];
+        break;
+      case GraphOp::kActivation:
+        stage.activation = node.activation;
+        break;
+      case GraphOp::kSign:
+        std::swap(stage.out_f32, stage.out_sign);
+        break;
       case GraphOp::kAvgPool:
         op.kind = Kind::kAvgPool;
         op.pool = i;

@@ -12,7 +12,7 @@
 namespace lbrt {
 
 struct LoweredGraph {
-  // A step of an epilogue (schema/lbm.fbs, Stage): affine, addition, activation, in this order, each
+  // A stage of an epilogue (schema/lbm.fbs): affine, addition, activation, in this order, each
   // where present. Values are named by the node that makes them; -1 = none.
   struct Stage {
     int affine = -1;  // the kAffine node
@@ -30,8 +30,8 @@ struct LoweredGraph {
 
   struct Op {
     Kind kind = Kind::kEltwise;
-    std::vector<int> nodes;  // what it computes, in order; the first one names the op
-    int input = -1;          // a value
+    std::vector<int> nodes;     // what it computes, in order; the first one names the op
+    int input = -1;             // a value
     std::vector<Stage> stages;  // kConv, kEltwise: 1 or 2
     int pool = -1, pad = -1;    // kAvgPool: the nodes; one of them may be missing
     // kConv, once packed: the bytes of each plane as schema/lbm.fbs wants them (WeightKind).

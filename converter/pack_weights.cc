@@ -50,8 +50,12 @@ bool PackWeights(LoweredGraph& lowered) {
       case WeightKind::kSign:
         op.planes = PackSigns(conv.codes, static_cast<size_t>(conv.channels));
         break;
-      case WeightKind::kFloat: op.planes = PackFloats(conv.weights); break;
-      case WeightKind::kFixed: op.planes = PackLimbs(conv.codes, conv.limbs); break;
+      case WeightKind::kFloat:
+        op.planes = PackFloats(conv.weights);
+        break;
+      case WeightKind::kFixed:
+        op.planes = PackLimbs(conv.codes, conv.limbs);
+        break;
     }
     changed = true;
   }

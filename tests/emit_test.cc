@@ -34,8 +34,7 @@ Graph EverythingGraph() {
   const int x = g.Input(ValueType::kU8, 8, 8, 3);
   const int stem = g.Affine(g.Conv(x, WeightKind::kFixed, 4, k3x3, 3), 1e-9f);
   const int z = g.Activate(stem, Activation::kHardtanh);
-  const int binary =
-      g.Affine(g.Conv(g.Sign(z), WeightKind::kSign, 8, SquareWindow(3, 2, 1)), 0.1f);
+  const int binary = g.Affine(g.Conv(g.Sign(z), WeightKind::kSign, 8, SquareWindow(3, 2, 1)), 0.1f);
   const int shortcut = g.PadChannels(g.AvgPool(z, SquareWindow(2, 2, 0)), 2, 2);
   const int stream = g.Add(binary, shortcut);
   const int relu = g.Activate(g.Affine(stream), Activation::kRelu);
@@ -182,11 +181,10 @@ void ExpectSmall(const std::string& name, Stem stem) {
   texts.labels.assign(10, "a label");
   const std::vector<uint8_t> file = Emit(lowered, texts);
   const Parsed parsed(file);
-  const double data = static_cast<double>(
-      file.size() - parsed.header.table_offset - parsed.header.table_size);
-  const double needed =
-      static_cast<double>(counts.quantized_weights) / 8 +
-      4.0 * static_cast<double>(counts.float_weights + biases + 2 * normalised);
+  const double data =
+      static_cast<double>(file.size() - parsed.header.table_offset - parsed.header.table_size);
+  const double needed = static_cast<double>(counts.quantized_weights) / 8 +
+                        4.0 * static_cast<double>(counts.float_weights + biases + 2 * normalised);
   EXPECT_LE(data, 1.05 * needed + 64.0 * parsed.table->segments()->size()) << name;
   EXPECT_LE(parsed.header.table_size, 12u * 1024) << name << ", " << lowered.ops.size() << " ops";
 }

@@ -100,7 +100,8 @@ TEST_F(LbconvertTest, SaysWhatBecameOfEveryLayer) {
   ExpectSays(result, "conv 3x3 p1, affine, add, hardtanh, sign");
   ExpectSays(result, "follows a pooling, which has no epilogue");
   ExpectSays(result, "fp32: its weights and its input are real numbers");
-  ExpectSays(result, "144 one-bit weights exactly zero, stored as +1; 1 channel of nothing but those");
+  ExpectSays(result,
+             "144 one-bit weights exactly zero, stored as +1; 1 channel of nothing but those");
   ExpectSays(result, "layer1.0.conv2");
 }
 
@@ -128,11 +129,12 @@ TEST_F(LbconvertTest, DescribesTheTensorsOfACheckpointItDoesNotKnow) {
 }
 
 TEST_F(LbconvertTest, PreprocessingAndLabelsCanBeReplaced) {
-  WriteText("p.txt", "channels = 3\nresize = 28\ncrop = 28\npad = 2\nmean = .5 .5 .5\nstd = .5 .5 .5\n");
+  WriteText("p.txt",
+            "channels = 3\nresize = 28\ncrop = 28\npad = 2\nmean = .5 .5 .5\nstd = .5 .5 .5\n");
   WriteText("l.txt", "a\nb\r\nc\nd\ne\nf\ng\nh\ni\nj\n");
   WriteImage("large.png", 57);
-  ExpectSays(Convert({"--preprocess", folder_ / "p.txt", "--labels", folder_ / "l.txt",
-                      "--verify", folder_ / "large.png"}),
+  ExpectSays(Convert({"--preprocess", folder_ / "p.txt", "--labels", folder_ / "l.txt", "--verify",
+                      folder_ / "large.png"}),
              "verified: 1 image");
   ExpectSays(Run({"--describe", model_}), "resize = 28");
   ExpectSays(Run({"--describe", model_}), "a, b, c, d, e, f, g, h, i, j");

@@ -226,7 +226,8 @@ TEST(Passes, PackedWeightsOfEveryKindAreTheSameNumbers) {
 TEST(Passes, BitKOfARowIsBitKModEightOfByteKDivEight) {
   GraphBuilder g;
   const int conv = g.Conv(g.Input(ValueType::kF32, 1, 1, 16), WeightKind::kSign, 1, Window{});
-  for (int c = 0; c < 16; ++c) g.node(conv).codes[static_cast<size_t>(c)] = c == 0 || c == 9 ? 1 : -1;
+  for (int c = 0; c < 16; ++c)
+    g.node(conv).codes[static_cast<size_t>(c)] = c == 0 || c == 9 ? 1 : -1;
   const Graph graph = g.Finish(conv);
   LoweredGraph lowered = Lower(graph);
   PackWeights(lowered);

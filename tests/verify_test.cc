@@ -25,8 +25,8 @@ Graph SmallGraph() {
   const int x = g.Input(ValueType::kU8, 6, 6, 3);
   const int z = g.Affine(g.Conv(x, WeightKind::kFixed, 16, SquareWindow(3, 1, 1), 2), 1e-6f);
   const int y = g.Affine(g.Conv(g.Sign(z), WeightKind::kSign, 16, SquareWindow(3, 1, 1)), 0.1f);
-  const int pooled = g.AvgPool(g.Activate(g.Add(y, z), Activation::kHardtanh),
-                               SquareWindow(6, 1, 0));
+  const int pooled =
+      g.AvgPool(g.Activate(g.Add(y, z), Activation::kHardtanh), SquareWindow(6, 1, 0));
   return g.Finish(g.Conv(pooled, WeightKind::kFloat, 4, Window{}));
 }
 
@@ -57,15 +57,15 @@ TEST(Verify, TheFirstOpThatDiffersIsNamed) {
   affine.b[7] += 0.125f;
   ExpectRefusal([&] { Verify(AllPasses(graph), ModelOf(changed), TwoImages(), 2); },
                 "noise[0]: isa scalar, op 1 (node4)");
-  ExpectRefusal([&] { Verify(AllPasses(graph), ModelOf(changed), TwoImages(), 2); },
-                "channel 7: ");
+  ExpectRefusal([&] { Verify(AllPasses(graph), ModelOf(changed), TwoImages(), 2); }, "channel 7: ");
 }
 
 TEST(Verify, OneWeightOfTheLastLayerIsEnough) {
   const Graph graph = SmallGraph();
   Graph changed = SmallGraph();
   changed.nodes.back().weights[0] += 1.0f;
-  ExpectRefusal([&] { Verify(AllPasses(graph), ModelOf(changed), TwoImages(), 2); }, "op 3 (node9)");
+  ExpectRefusal([&] { Verify(AllPasses(graph), ModelOf(changed), TwoImages(), 2); },
+                "op 3 (node9)");
 }
 
 }  // namespace

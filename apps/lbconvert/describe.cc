@@ -56,16 +56,26 @@ std::string InOneLine(const std::string& lines) {
 
 std::string KindText(const Node& node) {
   switch (node.kind) {
-    case NodeKind::kInput: return "input";
-    case NodeKind::kConv: return "conv" + WindowText(node.window);
-    case NodeKind::kLinear: return "linear";
-    case NodeKind::kBatchNorm: return "batch norm";
-    case NodeKind::kQuantize: return "sign";
-    case NodeKind::kRelu: return "relu";
-    case NodeKind::kHardtanh: return "hardtanh";
-    case NodeKind::kAdd: return "add";
-    case NodeKind::kAvgPool: return "average pool" + WindowText(node.window);
-    case NodeKind::kGlobalAvgPool: return "average pool";
+    case NodeKind::kInput:
+      return "input";
+    case NodeKind::kConv:
+      return "conv" + WindowText(node.window);
+    case NodeKind::kLinear:
+      return "linear";
+    case NodeKind::kBatchNorm:
+      return "batch norm";
+    case NodeKind::kQuantize:
+      return "sign";
+    case NodeKind::kRelu:
+      return "relu";
+    case NodeKind::kHardtanh:
+      return "hardtanh";
+    case NodeKind::kAdd:
+      return "add";
+    case NodeKind::kAvgPool:
+      return "average pool" + WindowText(node.window);
+    case NodeKind::kGlobalAvgPool:
+      return "average pool";
     case NodeKind::kPadChannels:
       return "pad channels " + std::to_string(node.pad_before) + "+" +
              std::to_string(node.pad_after);
@@ -92,14 +102,12 @@ Sizes SizesOf(const Network& network, const Node& node) {
 }
 
 std::string DescribeNetwork(const Network& network) {
-  Table table({"node", "op", "inputs", "result", "weights", "parameters",
-               "bytes"});
+  Table table({"node", "op", "inputs", "result", "weights", "parameters", "bytes"});
   for (const Node& node : network.nodes) {
     std::vector<std::string> inputs;
     for (const Value input : node.inputs) inputs.push_back(network.node(input).name);
     std::string weights;
-    if (!node.weight.empty())
-      weights = node.weights == WeightQuantizer::kFloat ? "fp32" : "1 bit";
+    if (!node.weight.empty()) weights = node.weights == WeightQuantizer::kFloat ? "fp32" : "1 bit";
     if (node.kind == NodeKind::kBatchNorm) weights = "fp32";
     const Sizes sizes = SizesOf(network, node);
     table.Add({node.name, KindText(node), Joined(inputs, ", "),
@@ -133,7 +141,8 @@ std::string DescribeCheckpoint(const std::string& path, const std::string& netwo
   const Checkpoint checkpoint = ReadCheckpoint(path);
   std::string text = Printable(path) + ": checkpoint";
   if (network_name.empty() && checkpoint.text.count("network") == 0) {
-    text += " of a network it does not name (see --network)\n\n" + DescribeTensors(checkpoint.state);
+    text +=
+        " of a network it does not name (see --network)\n\n" + DescribeTensors(checkpoint.state);
   } else {
     const Network network = NetworkOf(checkpoint, network_name);
     text += " of " + network.name + " " + ArgumentsText(network.arguments) + "\n\n" +
@@ -200,9 +209,8 @@ std::string DescribeModel(const std::string& path) {
                 static_cast<unsigned long long>(info.features));
 
   std::string text = Printable(path) + ": model, " + Number(runner.file_bytes()) + " bytes, " +
-                     Number(info.weight_bytes) +
-                     " of them weights; its checksums hold; features " + features + "\n\n" +
-                     DescribeOps(runner) + "\ninput: " + TensorText(input) +
+                     Number(info.weight_bytes) + " of them weights; its checksums hold; features " +
+                     features + "\n\n" + DescribeOps(runner) + "\ninput: " + TensorText(input) +
                      "\noutput: " + TensorText(output) + "\n";
   if (input.preprocessing != nullptr) text += KeyText("preprocessing", input.preprocessing);
   text += KeyText("labels", Joined(runner.labels(), ", "));
@@ -220,15 +228,22 @@ std::string DescribeModel(const std::string& path) {
 
 std::string KindText(const GraphNode& node) {
   switch (node.op) {
-    case GraphOp::kInput: return "input";
-    case GraphOp::kConv: return "conv" + WindowText(node.window);
-    case GraphOp::kAffine: return "affine";
-    case GraphOp::kAdd: return "add";
+    case GraphOp::kInput:
+      return "input";
+    case GraphOp::kConv:
+      return "conv" + WindowText(node.window);
+    case GraphOp::kAffine:
+      return "affine";
+    case GraphOp::kAdd:
+      return "add";
     case GraphOp::kActivation:
       return node.activation == Activation::kRelu ? "relu" : "hardtanh";
-    case GraphOp::kSign: return "sign";
-    case GraphOp::kAvgPool: return "average pool" + WindowText(node.window);
-    case GraphOp::kPadChannels: return "pad channels";
+    case GraphOp::kSign:
+      return "sign";
+    case GraphOp::kAvgPool:
+      return "average pool" + WindowText(node.window);
+    case GraphOp::kPadChannels:
+      return "pad channels";
   }
   return "";
 }
@@ -239,9 +254,12 @@ const char* TypeText(ValueType type) {
 
 std::string WeightsText(const GraphNode& conv) {
   switch (conv.weight_kind) {
-    case WeightKind::kSign: return "1 bit";
-    case WeightKind::kFloat: return "fp32";
-    case WeightKind::kFixed: return "i" + std::to_string(8 * conv.limbs);
+    case WeightKind::kSign:
+      return "1 bit";
+    case WeightKind::kFloat:
+      return "fp32";
+    case WeightKind::kFixed:
+      return "i" + std::to_string(8 * conv.limbs);
   }
   return "";
 }

@@ -52,15 +52,16 @@ std::string FloatCheck(const Network& network, const StateDict& tensors,
       largest = std::max(largest, std::abs(want[c]));
       difference = std::max(difference, std::abs(want[c] - got[c]));
     }
-    agree += std::max_element(want, want + classes) - want ==
-             std::max_element(got, got + classes) - got;
+    agree +=
+        std::max_element(want, want + classes) - want == std::max_element(got, got + classes) - got;
   }
   char text[160];
-  std::snprintf(text, sizeof text,
-                "float network (LibTorch): the same class on %zu of %s, logits of up to %.4g differ "
-                "by at most %.2g\n",
-                agree, Counted(static_cast<int64_t>(verified.images), "image").c_str(),
-                static_cast<double>(largest), static_cast<double>(difference));
+  std::snprintf(
+      text, sizeof text,
+      "float network (LibTorch): the same class on %zu of %s, logits of up to %.4g differ "
+      "by at most %.2g\n",
+      agree, Counted(static_cast<int64_t>(verified.images), "image").c_str(),
+      static_cast<double>(largest), static_cast<double>(difference));
   return text;
 }
 

@@ -76,8 +76,10 @@ class Recorder {
       const T* data = static_cast<const T*>(tensor.data);
       input_ = std::vector<T>(data, data + Elements(tensor));
     };
-    if (tensor.type == LBRT_U8) read(uint8_t{});
-    else read(float{});
+    if (tensor.type == LBRT_U8)
+      read(uint8_t{});
+    else
+      read(float{});
   }
 
   std::string isa_;
@@ -98,8 +100,8 @@ void Compare(const std::string& where, const GraphNode& node, const std::vector<
              const std::vector<float>& got) {
   if (SameBits(want, got)) return;
   if (want.size() != got.size())
-    throw InputError(where, std::to_string(got.size()) + " values, expected " +
-                                std::to_string(want.size()));
+    throw InputError(
+        where, std::to_string(got.size()) + " values, expected " + std::to_string(want.size()));
   size_t first = want.size(), different = 0;
   for (size_t i = want.size(); i-- > 0;)
     if (std::bit_cast<uint32_t>(want[i]) != std::bit_cast<uint32_t>(got[i])) {
