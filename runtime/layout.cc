@@ -1,70 +1,89 @@
 // The layout pass: lanes or rows for every f32 tensor, rings for what convolutions read.
 //
-// An op's f32 tensors of more than one pixel have one order, the op's. Starting from "all in
-// lanes", every op that cannot (or would rather not) takes its tensors with it to rows, until
-// nothing changes: so a chain of ops ends up in one order and nothing is ever converted.
+// An op's f32 tensors of more than one pixel have one order, the op's; so tensors fall into groups
+// that share an order (a residual stream with its pools, say), and nothing is ever converted. A
+// group is in lanes order where its ops gain by that in all, and each of them can.
 #include "runtime/op.h"
 #include "runtime/ops/checks.h"
 
 namespace lbrt {
 namespace {
 
-const lbm::Conv* AsConv(const OpView& view) {
-  return view.op().body_as_Conv();
-}
-
-// Calls visit(tensor) for the f32 tensors whose order is the op's. The input of a convolution is
+// Calls visit(index) for the f32 tensors whose order is the op's. The input of a convolution is
 // none of them: bits have no order, and sums over f32 want rows.
 template <typename Visit>
 void ForEachOrdered(const OpView& view, Visit visit) {
   const OpTensors used = TensorsOf(view.op());
   const auto ordered = [&](uint32_t index) {
-    ArenaTensor& t = view.tensors[index];
-    if (t.type == lbm::TensorType::F32 && !t.one_pixel()) visit(t);
+    const ArenaTensor& t = view.tensors[index];
+    if (t.type == lbm::TensorType::F32 && !t.one_pixel()) visit(static_cast<int32_t>(index));
   };
-  for (size_t k = AsConv(view) != nullptr ? 1 : 0; k < used.read_count; ++k)
+  for (size_t k = view.op().body_as_Conv() != nullptr ? 1 : 0; k < used.read_count; ++k)
     ordered(used.reads[k]);
   for (size_t k = 0; k < used.make_count; ++k) ordered(used.makes[k]);
+}
+
+// The tensor that stands for a group. Paths are halved on the way, so they stay short.
+int32_t GroupOf(ArenaTensor* tensors, int32_t index) {
+  while (tensors[index].group != index) {
+    tensors[index].group = tensors[tensors[index].group].group;
+    index = tensors[index].group;
+  }
+  return index;
+}
+
+void AddGain(ArenaTensor* group, int64_t gain) {
+  const bool never = group->lanes_gain == kNoLanes || gain == kNoLanes;
+  group->lanes_gain = never ? kNoLanes : group->lanes_gain + gain;
 }
 
 }  // namespace
 
 bool RunsInLanes(const OpView& view, const Kernels& kernels) {
-  bool lanes = FindOp(view.op().body_type())->lanes(view, kernels);
-  ForEachOrdered(view, [&](const ArenaTensor& t) { lanes = lanes && t.lanes; });
+  bool lanes = FindOp(view.op().body_type())->lanes(view, kernels) > 0;
+  ForEachOrdered(view, [&](int32_t t) { lanes = view.tensors[t].lanes; });
   return lanes;
 }
 
 void ChooseLayouts(const FileView& file, const Kernels& kernels, ArenaTensor* tensors) {
-  const size_t tensor_count = file.table->tensors()->size();
+  const auto tensor_count = static_cast<int32_t>(file.table->tensors()->size());
   const auto ops = static_cast<int32_t>(file.table->ops()->size());
-  const auto view = [&](int32_t i) { return OpView{file, tensors, tensor_count, i}; };
+  const auto view = [&](int32_t i) {
+    return OpView{file, tensors, static_cast<size_t>(tensor_count), i};
+  };
+  const auto group = [&](int32_t t) { return &tensors[GroupOf(tensors, t)]; };
 
-  for (size_t i = 0; i < tensor_count; ++i) {
-    ArenaTensor& t = tensors[i];
-    t.lanes = t.type == lbm::TensorType::F32 && !t.one_pixel() && !t.dense_rows;
-  }
+  for (int32_t t = 0; t < tensor_count; ++t) tensors[t].group = t;
   for (int32_t i = 0; i < ops; ++i) {
-    if (const lbm::Conv* conv = AsConv(view(i))) {
-      tensors[conv->input()].lanes = false;
-    } else if (const lbm::AvgPool* pool = view(i).op().body_as_AvgPool()) {
-      tensors[pool->input()].dense_rows = true;  // in rows; in lanes there is no ring anyway
+    int32_t first = -1;
+    ForEachOrdered(view(i), [&](int32_t t) {
+      if (first >= 0) tensors[GroupOf(tensors, t)].group = GroupOf(tensors, first);
+      first = t;
+    });
+  }
+  for (int32_t t = 0; t < tensor_count; ++t)
+    if (tensors[t].dense_rows) AddGain(group(t), kNoLanes);
+  for (int32_t i = 0; i < ops; ++i) {
+    const lbm::Op& op = view(i).op();
+    if (const lbm::Conv* conv = op.body_as_Conv())
+      AddGain(group(static_cast<int32_t>(conv->input())), kNoLanes);
+    const int64_t gain = FindOp(op.body_type())->lanes(view(i), kernels);
+    int32_t any = -1;
+    ForEachOrdered(view(i), [&](int32_t t) { any = t; });
+    if (any >= 0) AddGain(group(any), gain);
+  }
+  for (int32_t t = 0; t < tensor_count; ++t)
+    tensors[t].lanes = tensors[t].type == lbm::TensorType::F32 && !tensors[t].one_pixel() &&
+                       group(t)->lanes_gain > 0;
+
+  for (int32_t i = 0; i < ops; ++i) {
+    if (const lbm::AvgPool* pool = view(i).op().body_as_AvgPool()) {
+      tensors[pool->input()].dense_rows = true;  // its kernels know no ring
       tensors[pool->output()].dense_rows = true;
     }
   }
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (int32_t i = 0; i < ops; ++i) {
-      if (RunsInLanes(view(i), kernels)) continue;
-      ForEachOrdered(view(i), [&](ArenaTensor& t) {
-        changed = changed || t.lanes;
-        t.lanes = false;
-      });
-    }
-  }
-
   for (int32_t i = 0; i < ops; ++i) {
-    const lbm::Conv* conv = AsConv(view(i));
+    const lbm::Conv* conv = view(i).op().body_as_Conv();
     if (conv == nullptr || conv->kind() != lbm::WeightKind::Sign) continue;
     ArenaTensor& x = tensors[conv->input()];
     const int padding = MostPadding(ToWindow(*conv->window()));

@@ -2,7 +2,7 @@
 //
 //   check    knows shapes, types and limits: refuses what is wrong, derives the results' shapes.
 //            Needs no kernel; the converter calls it too (CheckTable).
-//   lanes    whether its kernels can keep f32 tensors in lanes order, and would (layout.cc).
+//   lanes    what it would save with its f32 tensors in lanes order (layout.cc).
 //   prepare  makes every choice (kernel, tiles, tables, repacked weights, scratch) and copies every
 //            number it needs out of the file's table.
 //   run      cannot fail, allocate, branch on types or read the table again.
@@ -77,10 +77,14 @@ struct ModelMemory {
   uint64_t repacked_bytes = 0;
 };
 
+// Of OpDef::lanes: an op that has no kernels for that order.
+inline constexpr int64_t kNoLanes = INT64_MIN;
+
 struct OpDef {
   const char* kind;
   Refusal (*check)(const OpView& view);
-  bool (*lanes)(const OpView& view, const Kernels& kernels);
+  // What lanes order saves against rows, in multiply-adds of xor_popcount_tile; negative: costs.
+  int64_t (*lanes)(const OpView& view, const Kernels& kernels);
   PreparedOp (*prepare)(const OpView& view, const Kernels& kernels, ModelMemory& memory);
 };
 

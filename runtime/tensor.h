@@ -38,6 +38,8 @@ struct ArenaTensor {
   int32_t maker = kUnmade;  // op, or kGraphInput
   int32_t last_use = 0;     // op; behind the last one for graph inputs and outputs
   uint64_t offset = 0;      // in the arena
+  int32_t group = 0;        // layout.cc: a tensor of those that share an order, and there
+  int64_t lanes_gain = 0;   // what lanes would save, in all
   int32_t buffer = 0;       // the tensor whose memory it has: itself, or what it overwrites
 
   static constexpr int32_t kGraphInput = -1;

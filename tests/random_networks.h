@@ -54,9 +54,11 @@ class RandomNetwork {
     const Value x = {lbm::TensorType::U8, random_.Among({1, 2, 5, 7, 8, 16, 32}),
                      random_.Among({1, 3, 6, 8, 14, 16, 32, 35}), random_.Among({1, 3, 4})};
     AddInput(x, batch);
-    if (random_.Chance(50))
+    narrow_ = random_.Chance(50);
+    if (!narrow_ && random_.Chance(50))
       AddInput({lbm::TensorType::F32, x.h, x.w, random_.Among({1, 3, 16, 20})}, batch);
     const int ops = random_.Between(2, 7);
+    if (narrow_) AddConv(values_[0]);
     for (int i = 0; i < ops; ++i) AddRandomOp();
     AddOutputs();
   }
@@ -93,7 +95,7 @@ class RandomNetwork {
 
   void AddRandomOp() {
     const Value x = AnyValue();
-    if (x.type == lbm::TensorType::F32 && random_.Chance(30)) {
+    if (x.type == lbm::TensorType::F32 && random_.Chance(narrow_ ? 100 : 30)) {
       random_.Chance(50) ? AddPool(x) : AddStages(file_.AddEltwise(x.tensor), x, 0);
       return;
     }
@@ -123,8 +125,9 @@ class RandomNetwork {
 
   void AddConv(const Value& x) {
     const Window w = AnyWindow(x);
-    const int channels =
-        random_.Chance(40) && x.c > 8 ? x.c : random_.Among({1, 5, 16, 16, 20, 32, 33, 64, 65, 96});
+    int channels = random_.Among({1, 5, 16, 16, 20, 32, 33, 64, 65, 96});
+    if (narrow_) channels = random_.Among({16, 16, 16, 16, 16, 32, 64});
+    if (x.c > 8 && random_.Chance(40)) channels = x.c;
     const size_t outputs = static_cast<size_t>(channels);
     const size_t count = outputs * static_cast<size_t>(w.taps() * x.c);
     lbm::WeightKind kind = lbm::WeightKind::Sign;
@@ -204,7 +207,7 @@ class RandomNetwork {
       AddConv(last);
     }
     Value last = values_.back();
-    if (random_.Chance(70)) {
+    if (narrow_ || random_.Chance(70)) {
       const Window all = {last.h, last.w, 1, 1, 0, 0, 0, 0};
       file_.AddOutput(file_.AddAvgPool(last.tensor, all));
     } else {
@@ -213,6 +216,7 @@ class RandomNetwork {
   }
 
   Random random_;
+  bool narrow_ = false;  // channels that are one word a pixel, and nothing that wants rows
   ModelFile file_;
   std::vector<PlainTensor> inputs_;
   std::vector<Value> values_;

@@ -4,7 +4,7 @@
 
 #include <bit>
 #include <cstring>
-#include <set>
+#include <map>
 #include <thread>
 
 #if defined(__SSE__)
@@ -103,19 +103,19 @@ void ExpectPlainResults(const ModelFile& file, const std::vector<PlainTensor>& i
 }
 
 TEST(Runtime, EveryTensorOfRandomNetworksIsRightToTheBitOnEveryInstructionSet) {
-  std::set<std::string> kernels;
+  std::map<std::string, int> ops_of_kernel;
   for (uint64_t seed = 0; seed < 300; ++seed) {
     const RandomNetwork network(seed);
     ExpectPlainResults(network.file(), network.inputs(), "network " + std::to_string(seed));
     if (HasFatalFailure()) return;
     const Model model(network.file().Bytes());
-    for (size_t i = 0; i < model.info().ops; ++i) kernels.insert(model.op(i).kernel);
+    for (size_t i = 0; i < model.info().ops; ++i) ++ops_of_kernel[model.op(i).kernel];
   }
-  const std::set<std::string> all = {
-      "xor_popcount_tile", "xor_popcount_lanes", "sign_sum_tile",      "fma_tile",
-      "fixed_point_tile",  "fixed_point_lanes",  "average_pool_lanes", "average_pool_rows",
-      "epilogue_rows",     "epilogue_lanes"};
-  EXPECT_EQ(all, kernels) << "the networks do not reach every kernel";
+  for (const char* kernel :
+       {"xor_popcount_tile", "xor_popcount_lanes", "sign_sum_tile", "fma_tile", "fixed_point_tile",
+        "fixed_point_lanes", "average_pool_lanes", "average_pool_rows", "epilogue_rows",
+        "epilogue_lanes"})
+    EXPECT_GT(ops_of_kernel[kernel], 10) << kernel;
 }
 
 // Runs a model's ops as a session does, but each in `pieces` pieces, the last first.

@@ -21,7 +21,7 @@ Refusal Check(const OpView& view) {
   return MakeTensor(view, pool.output(), lbm::TensorType::F32, result);
 }
 
-bool Lanes(const OpView&, const Kernels&) { return true; }
+int64_t LanesGain(const OpView&, const Kernels&) { return 0; }
 
 struct State {
   AveragePool pool;  // but for the pointers
@@ -72,6 +72,6 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
 
 }  // namespace
 
-const OpDef kAvgPool = {"avg_pool", Check, Lanes, Prepare};
+const OpDef kAvgPool = {"avg_pool", Check, LanesGain, Prepare};
 
 }  // namespace lbrt

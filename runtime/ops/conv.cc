@@ -64,10 +64,13 @@ Refusal Check(const OpView& view) {
   return CheckStages(view, *conv.stages(), result, fixed ? classes : 0);
 }
 
-bool Lanes(const OpView& view, const Kernels& kernels) {
+int64_t LanesGain(const OpView& view, const Kernels& kernels) {
   const lbm::Conv& conv = *view.op().body_as_Conv();
-  if (conv.kind() == lbm::WeightKind::Fixed) return FixedConvLanes(view, kernels);
-  return view.tensors[conv.input()].type == lbm::TensorType::Bits && BitsConvLanes(view, kernels);
+  if (conv.channels() > kMostLanesChannels) return kNoLanes;
+  if (conv.kind() == lbm::WeightKind::Fixed) return 0;
+  return view.tensors[conv.input()].type == lbm::TensorType::Bits
+             ? BitsConvLanesGain(view, kernels)
+             : kNoLanes;
 }
 
 PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
@@ -80,7 +83,7 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
 
 }  // namespace
 
-const OpDef kConv = {"conv", Check, Lanes, Prepare};
+const OpDef kConv = {"conv", Check, LanesGain, Prepare};
 
 int64_t WeightRowBytes(lbm::WeightKind kind, int64_t elements) {
   switch (kind) {

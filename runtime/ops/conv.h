@@ -89,8 +89,7 @@ inline RowPosition RowAt(size_t unit, size_t end, size_t height) {
   return {unit / height, y, left < end - unit ? left : end - unit};
 }
 
-bool BitsConvLanes(const OpView& view, const Kernels& kernels);
-bool FixedConvLanes(const OpView& view, const Kernels& kernels);
+int64_t BitsConvLanesGain(const OpView& view, const Kernels& kernels);
 PreparedOp PrepareBitsConv(const OpView& view, const Kernels& kernels, ModelMemory& memory);
 PreparedOp PrepareFloatConv(const OpView& view, const Kernels& kernels, ModelMemory& memory);
 PreparedOp PrepareFixedConv(const OpView& view, const Kernels& kernels, ModelMemory& memory);

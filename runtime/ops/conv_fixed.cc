@@ -92,11 +92,6 @@ void RunTiles(const void* state, const RunArguments& arguments, size_t begin, si
 
 }  // namespace
 
-bool FixedConvLanes(const OpView& view, const Kernels&) {
-  const ConvView c(view);
-  return c.outputs() <= 64;
-}
-
 PreparedOp PrepareFixedConv(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
   const ConvView c(view);
   const bool lanes = RunsInLanes(view, kernels);

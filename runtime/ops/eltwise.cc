@@ -16,10 +16,9 @@ Refusal Check(const OpView& view) {
   return CheckStages(view, *eltwise.stages(), x->shape, 0);
 }
 
-// Bits are collected over channels in one word there.
-bool Lanes(const OpView& view, const Kernels&) {
+int64_t LanesGain(const OpView& view, const Kernels&) {
   const lbm::Eltwise& eltwise = *view.op().body_as_Eltwise();
-  return view.tensors[eltwise.input()].shape.c <= 64;
+  return view.tensors[eltwise.input()].shape.c <= kMostLanesChannels ? 0 : kNoLanes;
 }
 
 struct State {
@@ -92,6 +91,6 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
 
 }  // namespace
 
-const OpDef kEltwise = {"eltwise", Check, Lanes, Prepare};
+const OpDef kEltwise = {"eltwise", Check, LanesGain, Prepare};
 
 }  // namespace lbrt

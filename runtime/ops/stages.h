@@ -14,6 +14,9 @@ inline constexpr size_t kMaxStages = 2;
 Refusal CheckStages(const OpView& view, const StageList& stages, const Shape& result,
                     int64_t border_classes);
 
+// In lanes order the signs of a pixel's channels are collected in one 64-bit word.
+inline constexpr int64_t kMostLanesChannels = 64;
+
 void AddTensors(const StageList& stages, OpTensors* tensors);
 
 struct Stages {
