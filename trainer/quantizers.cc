@@ -4,7 +4,6 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <array>
 #include <cmath>
 
 namespace lbrt {
@@ -27,7 +26,19 @@ struct ScaledSign : Function<ScaledSign> {
   }
 };
 
-// --- ReCU's activations ---------------------------------------------------------------------
+// sign(a); gradient g * max(0, 2 - 2 |a|).
+struct TriangleSign : Function<TriangleSign> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& a) {
+    context->save_for_backward({a});
+    return at::sign(a);
+  }
+  static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
+    const at::Tensor a = context->get_saved_variables()[0];
+    return {grads[0] * (2 - 2 * a.abs()).clamp_min(0)};
+  }
+};
+
+// --- ReCU's activations on a CPU --------------------------------------------------------------
 // Written out instead of composed from tensor operations: this layer is most of the elementwise
 // time of a step. Each sample is read twice forward (statistics, signs) and twice backward, where
 // it still lies in cache the second time. Sums run in kLanes independent partial sums, a fixed
@@ -105,27 +116,17 @@ struct RecuSignFunction : Function<RecuSignFunction> {
     context->set_materialize_grads(false);
     const at::Tensor x = DenseSamples(input) ? input : input.contiguous();
     const int64_t samples = x.size(0), n = x.numel() / samples;
-    at::Tensor y, mean, inverse;
-    if (x.is_cpu()) {
-      y = at::empty_like(x);
-      mean = at::empty({samples}, x.options());
-      inverse = at::empty({samples}, x.options());
-      AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "recu_sign", [&] {
-        const scalar_t* in = x.data_ptr<scalar_t>();
-        scalar_t* out = y.data_ptr<scalar_t>();
-        scalar_t* m = mean.data_ptr<scalar_t>();
-        scalar_t* r = inverse.data_ptr<scalar_t>();
-        at::parallel_for(0, samples, 1, [&](int64_t begin, int64_t end) {
-          for (int64_t s = begin; s < end; ++s)
-            SignForward(in + s * n, n, out + s * n, m + s, r + s);
-        });
+    const at::Tensor y = at::empty_like(x);
+    const at::Tensor mean = at::empty({samples}, x.options()), inverse = at::empty_like(mean);
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "recu_sign", [&] {
+      const scalar_t* in = x.data_ptr<scalar_t>();
+      scalar_t* out = y.data_ptr<scalar_t>();
+      scalar_t* m = mean.data_ptr<scalar_t>();
+      scalar_t* r = inverse.data_ptr<scalar_t>();
+      at::parallel_for(0, samples, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t s = begin; s < end; ++s) SignForward(in + s * n, n, out + s * n, m + s, r + s);
       });
-    } else {
-      const at::Tensor flat = x.reshape({samples, n});
-      mean = flat.mean(1);
-      inverse = (flat.var(1, /*unbiased=*/true) + kEps).rsqrt();
-      y = at::sign(x);
-    }
+    });
     context->save_for_backward({x, mean, inverse});
     return {y, input};
   }
@@ -138,15 +139,7 @@ struct RecuSignFunction : Function<RecuSignFunction> {
     const at::MemoryFormat format = x.suggest_memory_format();
     const at::Tensor g = grads[0].contiguous(format);
     const at::Tensor direct = grads[1].defined() ? grads[1].contiguous(format) : at::Tensor();
-    if (!x.is_cpu()) {
-      const std::array<int64_t, 4> per_sample{samples, 1, 1, 1};
-      const at::Tensor r = inverse.view(per_sample), m = mean.view(per_sample);
-      const at::Tensor t = g * (2 - 2 * (x * r).abs()).clamp_min(0);
-      const at::Tensor sum = (t * x).sum({1, 2, 3}, /*keepdim=*/true);
-      const at::Tensor dx = r * t - r.pow(3) * sum / static_cast<double>(n - 1) * (x - m);
-      return {direct.defined() ? dx + direct : dx};
-    }
-    at::Tensor dx = at::empty_like(x);
+    const at::Tensor dx = at::empty_like(x);
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "recu_sign_backward", [&] {
       const scalar_t* in = x.data_ptr<scalar_t>();
       const scalar_t* grad = g.data_ptr<scalar_t>();
@@ -178,8 +171,14 @@ at::Tensor RecuWeights(const at::Tensor& weight, const at::Tensor& alpha, const 
 }
 
 RecuSigns RecuSign(const at::Tensor& x) {
+  if (!x.is_cpu()) return RecuSignComposed(x);
   const tensor_list results = RecuSignFunction::apply(x);
   return {results[0], results[1]};
+}
+
+RecuSigns RecuSignComposed(const at::Tensor& x) {
+  const at::Tensor variance = x.var({1, 2, 3}, /*unbiased=*/true, /*keepdim=*/true);
+  return {TriangleSign::apply(x / (variance + kEps).sqrt()), x};
 }
 
 at::Tensor McDonnellWeights(const at::Tensor& weight) {

@@ -21,6 +21,8 @@ struct RecuSigns {
   at::Tensor signs, unchanged;
 };
 RecuSigns RecuSign(const at::Tensor& x);
+// The same made of LibTorch's own operators: any device, slower, a sum in another order.
+RecuSigns RecuSignComposed(const at::Tensor& x);
 
 // McDonnell's weights (methods.md 3.1): sqrt(2 / K) * sign(W), K taps an output; identity gradient.
 at::Tensor McDonnellWeights(const at::Tensor& weight);
