@@ -21,99 +21,262 @@ constexpr Bounds BoundsOf(Activation activation) {
                                          : Bounds{-1.0f, 1.0f};
 }
 
-template <class D>  // float
-HWY_INLINE hn::Vec<D> LoadInput(D d, const Epilogue& e, size_t i) {
-  const hn::RebindToSigned<D> di;
-  return e.sums != nullptr ? ToFloat(d, hn::LoadU(di, e.sums + i)) : hn::LoadU(d, e.values + i);
+// What is decided once per call, not once per vector: known to the compiler for what networks do
+// all the time, in variables for the rest.
+template <bool kSums, bool kPixelBias, bool kResidual, bool kClip>
+struct KnownSteps {
+  static constexpr bool sums = kSums, affine = true, pixel_bias = kPixelBias;
+  static constexpr bool residual = kResidual, clip = kClip;
+};
+struct AnySteps {
+  bool sums, affine, pixel_bias, residual, clip;
+};
+
+// body(steps) for what `e` asks.
+template <class E, class Body>
+HWY_INLINE void WithSteps(const E& e, Body body) {
+  const AnySteps any = {e.sums != nullptr, e.a != nullptr, e.b_rows != nullptr,
+                        e.residual != nullptr, e.activation != Activation::kNone};
+  if (!any.affine) return body(any);
+  if (any.pixel_bias) {
+    if (any.sums || any.residual || !any.clip) return body(any);
+    return body(KnownSteps<false, true, false, true>());
+  }
+  if (any.sums) {
+    if (any.residual) {
+      if (any.clip) return body(KnownSteps<true, false, true, true>());
+      return body(KnownSteps<true, false, true, false>());
+    }
+    if (any.clip) return body(KnownSteps<true, false, false, true>());
+    return body(KnownSteps<true, false, false, false>());
+  }
+  if (any.residual) {
+    if (any.clip) return body(KnownSteps<false, false, true, true>());
+    return body(KnownSteps<false, false, true, false>());
+  }
+  if (any.clip) return body(KnownSteps<false, false, false, true>());
+  return body(KnownSteps<false, false, false, false>());
+}
+
+struct Input {
+  const int32_t* sums;
+  const float* values;
+};
+
+// Element i of the input and the elements behind it, one vector; a and b are its channels' (any,
+// where there is no affine), `residual` is not read where there is none.
+template <class S, class D, class V = hn::Vec<D>>
+HWY_INLINE V Finish(D d, S steps, Input in, size_t i, V a, V b, const float* residual, V low,
+                    V high) {
+  V z = steps.sums ? ToFloat(d, hn::LoadU(hn::RebindToSigned<D>(), in.sums + i))
+                   : hn::LoadU(d, in.values + i);
+  if (steps.affine) z = Fma(d, z, a, b);
+  if (steps.residual) z = Sum(z, hn::LoadU(d, residual));
+  if (steps.clip) z = Clip(z, low, high);
+  return z;
+}
+
+// ---------------------------------------------------------------------------------------- rows
+
+// The signs of one vector of channels from c on, c a multiple of its lanes.
+template <class D>
+HWY_INLINE void StoreSigns(D d, hn::Vec<D> z, uint8_t* bits, size_t c) {
+  const size_t lanes = hn::Lanes(d);
+  uint8_t signs[8];
+  hn::StoreMaskBits(d, SignMask(d, z), signs);
+  if (lanes >= 8) {
+    for (size_t i = 0; i < lanes / 8; ++i) bits[c / 8 + i] = signs[i];
+  } else if (c % 8 == 0) {
+    bits[c / 8] = signs[0];
+  } else {
+    bits[c / 8] |= static_cast<uint8_t>(signs[0] << (c % 8));
+  }
+}
+
+template <class S>
+HWY_INLINE void EpilogueRowsWith(S steps, const lbrt::EpilogueRows& e) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d), channels = e.channels, whole = channels / lanes * lanes;
+  const Bounds bounds = BoundsOf(e.activation);
+  const auto low = hn::Set(d, bounds.low), high = hn::Set(d, bounds.high);
+  const Input input = {e.sums, e.values};
+  const float* a = e.a;
+  for (size_t p = 0; p < e.pixels; ++p) {
+    const float* b = steps.pixel_bias ? e.b_rows[p] : e.b;
+    const size_t in = p * e.in_stride;
+    const float* residual = steps.residual ? e.residual + p * e.residual_stride : nullptr;
+    float* out = e.out != nullptr ? e.out + p * e.out_stride : nullptr;
+    uint8_t* bits = e.bits != nullptr ? e.bits + p * e.bits_stride : nullptr;
+    for (size_t c = 0; c < whole; c += lanes) {
+      const auto a_lanes = steps.affine ? hn::LoadU(d, a + c) : low;
+      const auto b_lanes = steps.affine ? hn::LoadU(d, b + c) : low;
+      const auto z = Finish(d, steps, input, in + c, a_lanes, b_lanes, residual + c, low, high);
+      if (out != nullptr) hn::StoreU(z, d, out + c);
+      if (bits != nullptr) StoreSigns(d, z, bits, c);
+    }
+    if (whole == channels && whole % 32 == 0) continue;
+    if (bits != nullptr) {  // the bytes that whole vectors did not fill
+      const size_t filled = (whole + 7) / 8;
+      std::memset(bits + filled, 0, PixelBytes(channels) - filled);
+    }
+    scalar::EpilogueRowsRange(e, p, whole, channels, bits);
+  }
 }
 
 void EpilogueRows(const lbrt::EpilogueRows& e) {
-  const hn::ScalableTag<float> d;
-  const size_t lanes = hn::Lanes(d), whole = e.channels / lanes * lanes;
-  const Bounds bounds = BoundsOf(e.activation);
-  const auto low = hn::Set(d, bounds.low), high = hn::Set(d, bounds.high);
-  for (size_t p = 0; p < e.pixels; ++p) {
-    const float* b = e.b_rows != nullptr ? e.b_rows[p] : e.b;
-    uint8_t* bits = e.bits != nullptr ? e.bits + p * e.bits_stride : nullptr;
-    if (bits != nullptr) std::memset(bits, 0, PixelBytes(e.channels));
-    for (size_t c = 0; c < whole; c += lanes) {
-      auto z = LoadInput(d, e, p * e.in_stride + c);
-      if (e.a != nullptr) z = Fma(d, z, hn::LoadU(d, e.a + c), hn::LoadU(d, b + c));
-      if (e.residual != nullptr) {
-        z = Sum(z, hn::LoadU(d, e.residual + p * e.residual_stride + c));
-      }
-      if (e.activation != Activation::kNone) z = Clip(z, low, high);
-      if (e.out != nullptr) hn::StoreU(z, d, e.out + p * e.out_stride + c);
-      if (bits != nullptr) {
-        uint8_t signs[8] = {};
-        hn::StoreMaskBits(d, SignMask(d, z), signs);
-        if (lanes < 8) {
-          bits[c / 8] |= static_cast<uint8_t>(signs[0] << (c % 8));
-        } else {
-          std::memcpy(bits + c / 8, signs, lanes / 8);
-        }
-      }
+  WithSteps(e, [&](auto steps) HWY_ATTR { EpilogueRowsWith(steps, e); });
+}
+
+// --------------------------------------------------------------------------------------- lanes
+
+// n neighbouring groups of 2, 4 or 8 bytes: word0 holds the channels below 32, word1 the others.
+template <size_t kPixelBytes>
+HWY_INLINE void StoreRowGroups(const uint32_t* HWY_RESTRICT word0,
+                               const uint32_t* HWY_RESTRICT word1, size_t n, uint8_t* to) {
+  const hn::CappedTag<uint32_t, 8> d;
+  const hn::Rebind<uint16_t, decltype(d)> d16;
+  const size_t lanes = hn::Lanes(d);
+  size_t k = 0;
+  for (; k + lanes <= n; k += lanes) {
+    uint8_t* at = to + kPixelBytes * k;
+    const auto low = hn::LoadU(d, word0 + k);
+    if constexpr (kPixelBytes == 2) {
+      // Not TruncateTo: Highway 1.0.3's is wrong from half vectors of AVX3_DL.
+      const auto word = hn::BitCast(hn::RebindToSigned<decltype(d)>(), low);
+      hn::StoreU(hn::DemoteTo(d16, word), d16, reinterpret_cast<uint16_t*>(at));
+    } else if constexpr (kPixelBytes == 4) {
+      hn::StoreU(low, d, reinterpret_cast<uint32_t*>(at));
+    } else {
+      hn::StoreInterleaved2(low, hn::LoadU(d, word1 + k), d, reinterpret_cast<uint32_t*>(at));
     }
-    scalar::EpilogueRowsRange(e, p, whole, e.channels, bits);
+  }
+  for (; k < n; ++k) {
+    uint64_t group = word0[k];
+    if constexpr (kPixelBytes == 8) group |= uint64_t{word1[k]} << 32;
+    std::memcpy(to + kPixelBytes * k, &group, kPixelBytes);
   }
 }
 
-// The vectors of pixels [begin, end) of which b_row, if not null, is one image row; the rest, less
-// than a vector, is left. Returns where it begins.
-HWY_INLINE size_t EpilogueLanesVectors(const lbrt::EpilogueLanes& e, size_t begin, size_t end,
+// The groups of pixels [i, i + pixels), counted over all rows.
+HWY_INLINE void StoreGroups(const lbrt::EpilogueLanes& e, size_t i, size_t pixels,
+                            const uint32_t* HWY_RESTRICT word0,
+                            const uint32_t* HWY_RESTRICT word1) {
+  const size_t pixel_bytes = PixelBytes(e.channels);
+  const auto store = pixel_bytes == 2   ? StoreRowGroups<2>
+                     : pixel_bytes == 4 ? StoreRowGroups<4>
+                                        : StoreRowGroups<8>;
+  size_t y = i / e.width, x = i % e.width;
+  for (size_t done = 0; done < pixels; ++y, x = 0) {
+    const size_t n = HWY_MIN(e.width - x, pixels - done);
+    store(word0 + done, word1 + done, n, e.bits + y * e.bits_row_bytes + x * pixel_bytes);
+    done += n;
+  }
+}
+
+// `bit` added to the words where the mask is set: one instruction where masks are registers.
+template <class M, class V>
+HWY_INLINE V OrWhere(M mask, V words, V bit) {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  return hn::IfThenElse(mask, hn::Or(words, bit), words);
+#else
+  return hn::Or(words, hn::IfThenElseZero(mask, bit));
+#endif
+}
+
+// kVectors (1 or 4) vectors of pixels from pixel i on, channels [begin, end): the words of signs,
+// channel `begin` at bit 0, go to `words`. b_row is where the pixels' biases of channel 0 lie.
+//
+// Four at a time, because the planes of a power-of-two image lie 4 KiB apart, in one set of the L1
+// cache: each visit of a plane should be worth it.
+template <size_t kVectors, class S, class D>
+HWY_INLINE void FinishChannels(D d, S steps, const lbrt::EpilogueLanes& e, size_t i,
+                               const float* b_row, size_t begin, size_t end, hn::Vec<D> low,
+                               hn::Vec<D> high, uint32_t* HWY_RESTRICT words) {
+  const hn::RebindToUnsigned<D> du;
+  const size_t lanes = hn::Lanes(d), in_plane = e.in_plane, residual_plane = e.residual_plane;
+  const size_t width = e.width, out_plane = e.out_plane;
+  size_t in = begin * in_plane + i;
+  const float* residual = steps.residual ? e.residual + begin * residual_plane + i : nullptr;
+  float* out = e.out != nullptr ? e.out + begin * out_plane + i : nullptr;
+  const Input input = {e.sums, e.values};
+  const float* a = e.a;
+  const float* b = steps.pixel_bias ? b_row + begin * width : e.b;
+  auto bit = hn::Set(du, 1);
+  auto word0 = hn::Zero(du), word1 = word0, word2 = word0, word3 = word0;
+  for (size_t c = begin; c < end; ++c) {
+    const auto a_lanes = steps.affine ? hn::Set(d, a[c]) : low;
+    const auto b_channel = steps.affine && !steps.pixel_bias ? hn::Set(d, b[c]) : low;
+    const auto finish = [&](size_t vector, auto word) HWY_ATTR {
+      const size_t at = vector * lanes;
+      const auto b_lanes = steps.pixel_bias ? hn::LoadU(d, b + at) : b_channel;
+      const auto z = Finish(d, steps, input, in + at, a_lanes, b_lanes, residual + at, low, high);
+      if (out != nullptr) hn::StoreU(z, d, out + at);
+      return OrWhere(hn::RebindMask(du, SignMask(d, z)), word, bit);
+    };
+    word0 = finish(0, word0);
+    if constexpr (kVectors > 1) {
+      word1 = finish(1, word1);
+      word2 = finish(2, word2);
+      word3 = finish(3, word3);
+    }
+    bit = hn::Add(bit, bit);
+    in += in_plane;
+    if (out != nullptr) out += out_plane;
+    if (steps.residual) residual += residual_plane;
+    if (steps.pixel_bias) b += width;
+  }
+  hn::Store(word0, du, words);
+  if constexpr (kVectors > 1) {
+    hn::Store(word1, du, words + lanes);
+    hn::Store(word2, du, words + 2 * lanes);
+    hn::Store(word3, du, words + 3 * lanes);
+  }
+}
+
+// As many of the pixels [i, end) as can be done at once; returns their number, 0 below a vector.
+template <size_t kVectors, class S>
+HWY_INLINE size_t EpilogueLanesVectors(S steps, const lbrt::EpilogueLanes& e, size_t i, size_t end,
                                        const float* b_row) {
   const hn::ScalableTag<float> d;
-  const hn::RebindToUnsigned<decltype(d)> du;
-  const size_t lanes = hn::Lanes(d), pixel_bytes = PixelBytes(e.channels);
+  const size_t pixels = kVectors * hn::Lanes(d), half = HWY_MIN(e.channels, size_t{32});
   const Bounds bounds = BoundsOf(e.activation);
   const auto low = hn::Set(d, bounds.low), high = hn::Set(d, bounds.high);
-  size_t i = begin;
-  for (; i + lanes <= end; i += lanes) {
-    auto word0 = hn::Zero(du), word1 = word0;  // channels below 32, and from there on
-    for (size_t c = 0; c < e.channels; ++c) {
-      auto z = LoadInput(d, e, c * e.in_plane + i);
-      if (e.a != nullptr) {
-        const auto b = b_row != nullptr ? hn::LoadU(d, b_row + c * e.width + (i - begin))
-                                        : hn::Set(d, e.b[c]);
-        z = Fma(d, z, hn::Set(d, e.a[c]), b);
-      }
-      if (e.residual != nullptr) z = Sum(z, hn::LoadU(d, e.residual + c * e.residual_plane + i));
-      if (e.activation != Activation::kNone) z = Clip(z, low, high);
-      if (e.out != nullptr) hn::StoreU(z, d, e.out + c * e.out_plane + i);
-      if (e.bits != nullptr) {
-        const auto bit = hn::IfThenElseZero(hn::RebindMask(du, SignMask(d, z)),
-                                            hn::Set(du, uint32_t{1} << (c % 32)));
-        if (c < 32) {
-          word0 = hn::Or(word0, bit);
-        } else {
-          word1 = hn::Or(word1, bit);
-        }
-      }
+  HWY_ALIGN uint32_t words[2][kVectors * hn::MaxLanes(d)];
+  const size_t begin = i;
+  for (; i + pixels <= end; i += pixels, b_row += steps.pixel_bias ? pixels : 0) {
+    for (size_t c = 0; c < e.channels; c += half) {
+      FinishChannels<kVectors>(d, steps, e, i, b_row, c, HWY_MIN(c + half, e.channels), low, high,
+                               words[c / 32]);
     }
-    if (e.bits == nullptr) continue;
-    HWY_ALIGN uint32_t words[2][hn::MaxLanes(d)];
-    hn::Store(word0, du, words[0]);
-    hn::Store(word1, du, words[1]);
-    size_t y = i / e.width, x = i % e.width;
-    for (size_t j = 0; j < lanes; ++j) {
-      const uint64_t word = words[0][j] | uint64_t{words[1][j]} << 32;
-      std::memcpy(e.bits + y * e.bits_row_bytes + x * pixel_bytes, &word, pixel_bytes);
-      if (++x == e.width) x = 0, ++y;
-    }
+    if (e.bits != nullptr) StoreGroups(e, i, pixels, words[0], words[1]);
   }
-  return i;
+  return i - begin;
+}
+
+HWY_NOINLINE size_t EpilogueLanesTail(AnySteps steps, const lbrt::EpilogueLanes& e, size_t i,
+                                      size_t end, const float* b_row) {
+  return EpilogueLanesVectors<1>(steps, e, i, end, b_row);
+}
+
+template <class S>
+HWY_INLINE void EpilogueLanesWith(S steps, const lbrt::EpilogueLanes& e) {
+  const AnySteps any = {steps.sums, steps.affine, steps.pixel_bias, steps.residual, steps.clip};
+  // Vectors may go across image rows, but not where each row has its biases.
+  const size_t spans = steps.pixel_bias ? e.rows : 1, span = e.rows * e.width / spans;
+  for (size_t y = 0; y < spans; ++y) {
+    const float* b_row = steps.pixel_bias ? e.b_rows[y] : nullptr;
+    const size_t begin = y * span, end = begin + span;
+    size_t done = EpilogueLanesVectors<4>(steps, e, begin, end, b_row);
+    if (done + hn::Lanes(hn::ScalableTag<float>()) <= span) {
+      done += EpilogueLanesTail(any, e, begin + done, end,
+                                steps.pixel_bias ? b_row + done : nullptr);
+    }
+    scalar::EpilogueLanesRange(e, begin + done, end);
+  }
 }
 
 void EpilogueLanes(const lbrt::EpilogueLanes& e) {
-  const size_t pixels = e.rows * e.width;
-  if (e.b_rows == nullptr) {
-    scalar::EpilogueLanesRange(e, EpilogueLanesVectors(e, 0, pixels, nullptr), pixels);
-    return;
-  }
-  for (size_t y = 0; y < e.rows; ++y) {
-    const size_t begin = y * e.width, end = begin + e.width;
-    scalar::EpilogueLanesRange(e, EpilogueLanesVectors(e, begin, end, e.b_rows[y]), end);
-  }
+  WithSteps(e, [&](auto steps) HWY_ATTR { EpilogueLanesWith(steps, e); });
 }
 
 }  // namespace HWY_NAMESPACE
