@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <set>
 #include <sstream>
 
 #include "images/error.h"
@@ -85,6 +86,11 @@ Recipe ParseRecipe(const std::string& text, const std::string& name) {
   app.add_option("--std", r.preprocessing.std)->required();
   std::istringstream stream(text);
   try {
+    // CLI11 would silently take the first of two.
+    std::set<std::string> keys;
+    for (const CLI::ConfigItem& item : app.get_config_formatter()->from_config(stream))
+      Require(keys.insert(item.fullname()).second, name, "has \"" + item.name + "\" twice");
+    stream = std::istringstream(text);
     app.parse_from_stream(stream);
   } catch (const CLI::Error& error) {
     throw InputError(name, error.what());

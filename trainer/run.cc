@@ -62,13 +62,28 @@ std::string Labels(const Dataset& dataset, const Network& network) {
   return text;
 }
 
+// The network of a recipe; throws InputError where the two do not fit.
+Network NetworkFor(const Recipe& recipe) {
+  Network network = BuildNetwork(recipe.network, recipe.arguments);
+  const int channels = network.nodes.front().channels;
+  if (channels != recipe.preprocessing.channels)
+    throw InputError("recipe", "channels = " + std::to_string(recipe.preprocessing.channels) + ", " +
+                                   network.name + " takes " + std::to_string(channels));
+  const bool clips = std::any_of(network.nodes.begin(), network.nodes.end(), [](const Node& node) {
+    return node.weights == WeightQuantizer::kRecu;
+  });
+  if (clips != (recipe.tau_max > 0))
+    throw InputError("recipe", network.name + (clips ? " needs tau-min and tau-max"
+                                                     : " has no use for tau-min and tau-max"));
+  return network;
+}
+
 // Everything that one run changes, and what it goes on from.
 class Run {
  public:
   Run(const RunOptions& options, const RunEvents& events)
       : options_(options), events_(events), recipe_(options.recipe),
-        model_(BuildNetwork(recipe_.network, recipe_.arguments), at::kFloat,
-               ParseDevice(options.device)),
+        model_(NetworkFor(recipe_), at::kFloat, ParseDevice(options.device)),
         sgd_(model_, recipe_.sgd), random_(options.seed) {
     Start();
     Open();
@@ -109,10 +124,6 @@ class Run {
     const Network& network = model_.network();
     const Node& input = network.nodes.front();
     const int classes = network.node(network.output).channels;
-    if (input.channels != recipe_.preprocessing.channels)
-      throw InputError("recipe", "channels = " + std::to_string(recipe_.preprocessing.channels) +
-                                     ", " + network.name + " takes " +
-                                     std::to_string(input.channels));
     const Dataset train = OpenDataset({options_.data}, Split::kTrain);
     labels_ = Labels(train, network);
     train_ = Prepare(train, recipe_.preprocessing, input.height, input.width, classes, 0);
@@ -257,7 +268,7 @@ uint64_t SeedOf(const Checkpoint& checkpoint, const std::string& path) {
 }
 
 double MillisecondsPerStep(const Recipe& recipe, Precision precision, at::Device device, int steps) {
-  Model model(BuildNetwork(recipe.network, recipe.arguments), at::kFloat, device);
+  Model model(NetworkFor(recipe), at::kFloat, device);
   Random random(1);
   model.Initialise(random);
   if (recipe.tau_max > 0) SetTau(model, recipe.tau_min);
