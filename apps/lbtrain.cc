@@ -1,15 +1,15 @@
 // lbtrain: trains a network by a recipe, and evaluates checkpoints.
+#include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
+#include <malloc.h>
+#include <sched.h>
+
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <limits>
 #include <optional>
 #include <sstream>
-
-#include <ATen/Parallel.h>
-#include <CLI/CLI.hpp>
-#include <c10/util/Exception.h>
-#include <malloc.h>
-#include <sched.h>
 
 #include "apps/command_line.h"
 #include "apps/progress.h"
@@ -106,6 +106,7 @@ int TrainCommand(const Flags& flags) {
   std::optional<Progress> bar;
   int epoch = -1;
   size_t done = 0;
+  bool saved = !flags.resume.empty();
   RunEvents events;
   events.step = [&](int e, size_t images, size_t total) {
     if (e != epoch)
@@ -124,15 +125,16 @@ int TrainCommand(const Flags& flags) {
         Duration(r.seconds * (epochs - r.epoch - 1)).c_str());
     std::fflush(stdout);
     done = 0;
+    saved = true;
   };
   events.stop = [] { return g_signal != 0; };
   const bool finished = Train(options, events);
   bar.reset();
   if (finished) return 0;
-  std::fprintf(stderr,
-               "lbtrain: stopped by signal %d in epoch %d after %zu images; go on with "
-               "--resume %s/last.pt\n",
-               static_cast<int>(g_signal), epoch + (done == 0 ? 2 : 1), done, options.out.c_str());
+  const std::string next =
+      saved ? "go on with --resume " + options.out + "/last.pt" : "before the first checkpoint";
+  std::fprintf(stderr, "lbtrain: stopped by signal %d in epoch %d after %zu images; %s\n",
+               static_cast<int>(g_signal), epoch + (done == 0 ? 2 : 1), done, next.c_str());
   return 128 + static_cast<int>(g_signal);
 }
 
@@ -144,10 +146,12 @@ void PrintEvaluation(const std::string& what, const Evaluation& e) {
 // How far deployment is from the plain float network it was made from.
 void PrintAgreement(const Evaluation& deployed, const Evaluation& plain) {
   const Agreement a = Compare(deployed, plain);
-  std::printf("the same class on %zu of %zu images (%.2f %%), logits of up to %.4g differ by at most "
-              "%.4g\n", a.same_class, plain.images,
-              100.0 * static_cast<double>(a.same_class) / static_cast<double>(plain.images),
-              a.largest_logit, a.largest_difference);
+  std::printf(
+      "the same class on %zu of %zu images (%.2f %%), logits of up to %.4g differ by at most "
+      "%.4g\n",
+      a.same_class, plain.images,
+      100.0 * static_cast<double>(a.same_class) / static_cast<double>(plain.images),
+      a.largest_logit, a.largest_difference);
 }
 
 template <typename Run>
@@ -162,9 +166,8 @@ int EvalCommand(const Flags& flags) {
   const Network network = NetworkOf(checkpoint, "");
   const auto text = checkpoint.text.find("preprocessing");
   const Preprocessing preprocessing =
-      text == checkpoint.text.end()
-          ? FromText(DefaultsOf(network).preprocessing, network.name)
-          : FromText(text->second, flags.eval + ", its preprocessing");
+      text == checkpoint.text.end() ? FromText(DefaultsOf(network).preprocessing, network.name)
+                                    : FromText(text->second, flags.eval + ", its preprocessing");
   const Node& input = network.nodes.front();
   const Samples samples =
       Prepare(OpenDataset({flags.data}, Split::kTest), preprocessing, input.height, input.width,
@@ -258,8 +261,9 @@ int main(int argc, char** argv) {
   app.add_option("--stem", flags.stem, "with --deploy: i24, i16, i8 or f32 (default: i24)")
       ->check(CLI::IsMember({"i24", "i16", "i8", "f32"}));
   app.add_option("--limit", flags.limit, "with --eval: only the first N images");
-  app.add_option("--logits", flags.logits,
-                 "with --eval: write the logits (with --deploy: the deployed ones) as a NumPy file");
+  app.add_option(
+      "--logits", flags.logits,
+      "with --eval: write the logits (with --deploy: the deployed ones) as a NumPy file");
   app.add_option("--bench", flags.bench, "time a training step of this recipe");
   return RunCommand(app, argc, argv, [&] { return Command(flags); });
 }

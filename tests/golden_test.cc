@@ -7,9 +7,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <set>
-
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "images/error.h"
 #include "network/checkpoint.h"
@@ -48,8 +47,9 @@ class GoldenTest : public testing::TestWithParam<std::string> {
   void SetUp() override {
     folder_ = CasesFolder() / GetParam();
     if (!fs::exists(folder_ / "case.json"))
-      GTEST_SKIP() << CasesFolder() << " holds no golden training steps: the published training "
-                                       "steps are not compared (set LBRT_SHARED)";
+      GTEST_SKIP() << CasesFolder()
+                   << " holds no golden training steps: the published training "
+                      "steps are not compared (set LBRT_SHARED)";
     case_ = json::parse(std::ifstream(folder_ / "case.json"));
     Arguments arguments;
     for (const auto& [name, value] : case_["args"].items())
@@ -125,7 +125,8 @@ TEST_P(GoldenTest, StepsInDoubleAreThePublishedOnes) {
       ExpectEqual64(model.at(name).grad(), "grad64." + name);
   }
   ASSERT_FALSE(Items("after64.").empty());
-  for (const std::string& name : Items("after64.")) ExpectEqual64(model.at(name), "after64." + name);
+  for (const std::string& name : Items("after64."))
+    ExpectEqual64(model.at(name), "after64." + name);
   at::NoGradGuard no_grad;
   ExpectEqual64(Execute(model, Input(3, at::kDouble), Mode::kEval), "eval_logits64");
 }
@@ -134,8 +135,8 @@ TEST_P(GoldenTest, FirstStepInFloatIsThePublishedOneUpToRounding) {
   const json& bounds = case_["suggested_tolerances"]["float32"];
   Model model = InitialModel(at::kFloat);
   Sgd sgd = Optimizer(model);
-  const StepResult result = TrainStep(model, sgd, Input(0, at::kFloat), Target(0),
-                                      case_["optimizer"]["lr_per_step"][0]);
+  const StepResult result =
+      TrainStep(model, sgd, Input(0, at::kFloat), Target(0), case_["optimizer"]["lr_per_step"][0]);
   EXPECT_NEAR(result.loss, Item("loss.0.total").item<double>(), bounds["loss_abs_per_step"][0]);
   std::vector<at::Tensor> got, want;
   for (const std::string& name : Items("grad.")) {

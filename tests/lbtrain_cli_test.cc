@@ -69,8 +69,8 @@ TEST_F(LbtrainTest, TrainsResumesAndEvaluates) {
 TEST_F(LbtrainTest, WritesLogitsOfTheFloatAndOfTheDeployedNetwork) {
   ASSERT_EQ(Train("out").status, 0);
   const std::string last = folder_ / "out/last.pt";
-  const ProgramResult plain = Run({"--eval", last, "--data", data_, "--limit", "7", "--logits",
-                                   folder_ / "plain.npy"});
+  const ProgramResult plain =
+      Run({"--eval", last, "--data", data_, "--limit", "7", "--logits", folder_ / "plain.npy"});
   EXPECT_EQ(plain.status, 0) << plain.error;
   const NpyArray floats = ReadNpy(folder_ / "plain.npy");
   EXPECT_EQ(floats.shape, (std::vector<int64_t>{7, 10}));
@@ -90,7 +90,9 @@ TEST_F(LbtrainTest, TheDataFolderMayHoldTheFolderOfFiles) {
   fs::create_directory(folder_ / "above");
   fs::rename(data_, folder_ / "above/cifar-10-batches-bin");
   EXPECT_EQ(Run({"--recipe", recipe_, "--data", folder_ / "above", "--out", folder_ / "out",
-                 "--epochs", "1"}).status, 0);
+                 "--epochs", "1"})
+                .status,
+            0);
 }
 
 TEST_F(LbtrainTest, BenchTimesTheStepBesideThePlainNetworks) {
@@ -102,10 +104,9 @@ TEST_F(LbtrainTest, BenchTimesTheStepBesideThePlainNetworks) {
 
 TEST_F(LbtrainTest, ASignalEndsTheRunAndTheCheckpointStays) {
   // Far too many epochs; some of them are done when the signal comes.
-  const ProgramResult result =
-      RunProgram({"timeout", "--preserve-status", "-s", "TERM", "5", kProgram, "--threads", "1",
-                  "--recipe", recipe_, "--data", data_, "--out", folder_ / "out", "--epochs",
-                  "100000"});
+  const ProgramResult result = RunProgram(
+      {"timeout", "--preserve-status", "-s", "TERM", "5", kProgram, "--threads", "1", "--recipe",
+       recipe_, "--data", data_, "--out", folder_ / "out", "--epochs", "100000"});
   EXPECT_EQ(result.status, 128 + 15);
   EXPECT_NE(result.error_line().find("--resume"), std::string::npos) << result.error;
   const Checkpoint checkpoint = ReadCheckpoint(folder_ / "out/last.pt");

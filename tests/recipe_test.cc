@@ -111,7 +111,8 @@ TEST(Recipe, CifarImagesAreUsedAsTheyAre) {
   data.labels = {0};
   for (int i = 0; i < 32 * 32 * 3; ++i) data.pixels.push_back(static_cast<uint8_t>(i * 37));
   for (const char* name : {"recu-resnet20-cifar10", "mcdonnell-wrn-20-1-cifar10"})
-    EXPECT_EQ(Prepare(data, Shipped(name).preprocessing, 32, 32, 10, 0).pixels, data.pixels) << name;
+    EXPECT_EQ(Prepare(data, Shipped(name).preprocessing, 32, 32, 10, 0).pixels, data.pixels)
+        << name;
 }
 
 TEST(Recipe, AnotherNumberOfEpochsScalesMilestonesAndCutsRestarts) {
@@ -138,9 +139,9 @@ TEST(Recipe, LeftOutKeysHaveTheirDefaults) {
 
 TEST(Recipe, WhatDoesNotFitIsRefusedInOneLineThatNamesIt) {
   const std::pair<std::string, std::string> cases[] = {
-      {"learning-rate = 0.1\n", "learning-rate"},       // unknown
-      {"batch = 1\n", "batch"},                         // given twice
-      {"tau-min = 0.4\ntau-max = 0.9\n", "tau-min"},    // the clip would break
+      {"learning-rate = 0.1\n", "learning-rate"},     // unknown
+      {"batch = 1\n", "batch"},                       // given twice
+      {"tau-min = 0.4\ntau-max = 0.9\n", "tau-min"},  // the clip would break
       {"tau-max = 0.9\n", "tau-min"},
       {"momentum = 1\n", "momentum"},
       {"weight-decay = -1\n", "weight-decay"},
@@ -162,11 +163,16 @@ TEST(Recipe, WhatDoesNotFitIsRefusedInOneLineThatNamesIt) {
 
 TEST(Recipe, UnusableValuesOfRequiredKeysAreRefused) {
   const std::pair<std::string, std::string> cases[] = {
-      {"epochs = 10", "epochs = 0"},       {"batch = 32", "batch = 1"},
-      {"lr = 0.1", "lr = 0"},              {"lr = 0.1", "lr = nan"},
-      {"\"cosine\"", "\"cosinus\""},       {"mean = [0.5, 0.5, 0.5]", "mean = [0.5]"},
-      {"std = [0.5, 0.5, 0.5]", "std = [0.5, 0, 0.5]"}, {"std = [0.5, 0.5, 0.5]", ""},
-      {"network = \"recu/resnet20\"", ""}, {"epochs = 10", ""},
+      {"epochs = 10", "epochs = 0"},
+      {"batch = 32", "batch = 1"},
+      {"lr = 0.1", "lr = 0"},
+      {"lr = 0.1", "lr = nan"},
+      {"\"cosine\"", "\"cosinus\""},
+      {"mean = [0.5, 0.5, 0.5]", "mean = [0.5]"},
+      {"std = [0.5, 0.5, 0.5]", "std = [0.5, 0, 0.5]"},
+      {"std = [0.5, 0.5, 0.5]", ""},
+      {"network = \"recu/resnet20\"", ""},
+      {"epochs = 10", ""},
   };
   for (const auto& [from, to] : cases) {
     std::string text = kMinimal;

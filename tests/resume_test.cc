@@ -1,7 +1,5 @@
 // Training runs on a tiny synthetic CIFAR-10: a resumed run ends with the same bytes, nothing is
 // dropped, what is interrupted keeps its last checkpoint.
-#include "trainer/run.h"
-
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
@@ -14,6 +12,7 @@
 #include "tests/run_program.h"
 #include "tests/tiny_cifar.h"
 #include "trainer/evaluate.h"
+#include "trainer/run.h"
 
 namespace lbrt {
 namespace {
@@ -55,7 +54,8 @@ class ResumeTest : public testing::Test {
   }
 
   // Trains until `stop` says so; the epochs that were finished are in results_.
-  bool Run(const RunOptions& options, std::function<bool()> stop = [] { return false; }) {
+  bool Run(
+      const RunOptions& options, std::function<bool()> stop = [] { return false; }) {
     RunEvents events;
     events.step = [&](int epoch, size_t done, size_t total) {
       EXPECT_EQ(total, kTrainImages);
@@ -88,8 +88,7 @@ TEST_P(ResumeOfTest, TwoEpochsAndOneMoreEndWithTheBytesOfThree) {
   EXPECT_EQ(TextOfFile(folder_ / "parts/last.pt"), TextOfFile(folder_ / "whole/last.pt"));
   EXPECT_EQ(TextOfFile(folder_ / "parts/best.pt"), TextOfFile(folder_ / "whole/best.pt"));
 }
-INSTANTIATE_TEST_SUITE_P(Networks, ResumeOfTest,
-                         testing::Values("recu/resnet20", kSmall),
+INSTANTIATE_TEST_SUITE_P(Networks, ResumeOfTest, testing::Values("recu/resnet20", kSmall),
                          [](const auto& info) {
                            return std::string(info.param).substr(0, 4) == "recu" ? "Recu"
                                                                                  : "McDonnell";
@@ -155,8 +154,8 @@ TEST_F(ResumeTest, ACheckpointSaysWhatItIs) {
   EXPECT_EQ(c.numbers.at("last_accuracy"), results_.back().test_accuracy);
   EXPECT_EQ(c.numbers.at("best_accuracy"),
             std::max(results_[0].test_accuracy, results_[1].test_accuracy));
-  EXPECT_EQ(c.groups.at("optimizer").size(), Model(NetworkOf(c, ""), at::kFloat, at::kCPU)
-                                                 .parameters().size());
+  EXPECT_EQ(c.groups.at("optimizer").size(),
+            Model(NetworkOf(c, ""), at::kFloat, at::kCPU).parameters().size());
   EXPECT_EQ(SeedOf(c, "c"), 5u);
 }
 
@@ -166,8 +165,8 @@ TEST_F(ResumeTest, TheLastCheckpointEvaluatesToWhatTheRunReported) {
   const Checkpoint c = ReadCheckpoint(folder_ / "out/last.pt");
   Model model(NetworkOf(c, ""), at::kFloat, at::kCPU);
   model.Load(c.state);
-  const Samples test = Prepare(OpenDataset({folder_.path()}, Split::kTest), recipe.preprocessing,
-                               32, 32, 10, 0);
+  const Samples test =
+      Prepare(OpenDataset({folder_.path()}, Split::kTest), recipe.preprocessing, 32, 32, 10, 0);
   const auto quiet = [](size_t) {};
   const Evaluation first = Evaluate(model, test, recipe.preprocessing, quiet);
   EXPECT_EQ(first.accuracy(), results_.back().test_accuracy);

@@ -30,9 +30,7 @@ at::Tensor RandomTensor(at::IntArrayRef shape, uint64_t seed, at::ScalarType typ
   return t.to(type);
 }
 
-at::Tensor Doubles(const std::vector<double>& values) {
-  return at::tensor(values, at::kDouble);
-}
+at::Tensor Doubles(const std::vector<double>& values) { return at::tensor(values, at::kDouble); }
 
 void ExpectClose(const at::Tensor& got, const at::Tensor& want, double tolerance,
                  const std::string& what = "") {
@@ -133,9 +131,10 @@ TEST(WeightQuantizers, RecuGradientPassesTheSignAndFlowsThroughClipMeanAndVarian
   const int64_t clipped = w1.abs().gt(q).sum().item<int64_t>();
   ASSERT_GT(clipped, 5);  // both sides of the clip are tried
   ASSERT_LT(clipped, 50);
-  ExpectClose(w.grad(), Slopes(w, [&](const at::Tensor& moved) {
-                return RecuSurrogate(moved, alpha, q, factors);
-              }), 1e-7, "weights");
+  ExpectClose(
+      w.grad(),
+      Slopes(w, [&](const at::Tensor& moved) { return RecuSurrogate(moved, alpha, q, factors); }),
+      1e-7, "weights");
   const at::Tensor signs = w1.sign().view(w.sizes());
   ExpectClose(alpha.grad().flatten(), (signs * factors).sum({1, 2, 3}), 1e-12, "alpha");
 }
@@ -274,7 +273,9 @@ TEST(Normalise, GradientIsZeroWhereHardtanhReturnsExactlyOneOrReluZero) {
     const at::Tensor w = at::zeros({1}, at::kDouble).requires_grad_(true);
     const at::Tensor b = at::full({1}, edge, at::kDouble).requires_grad_(true);
     NormaliseAddRectify(x, {w, b, at::zeros({1}, at::kDouble), at::ones({1}, at::kDouble)},
-                        at::Tensor(), rectifier).sum().backward();
+                        at::Tensor(), rectifier)
+        .sum()
+        .backward();
     EXPECT_EQ(b.grad().item<double>(), 0);
   }
 }
@@ -286,8 +287,8 @@ TEST(Normalise, ResultsDoNotDependOnThreads) {
     at::set_num_threads(threads);
     const at::Tensor x = RandomTensor({4, 24, 16, 16}, 41, at::kFloat).requires_grad_(true);
     const at::Tensor signs = RecuSign(x).signs;
-    results[threads - 1] = NormaliseAddRectify(
-        signs * x, {{}, {}, at::zeros({24}), at::ones({24})}, at::Tensor(), Rectifier::kRelu);
+    results[threads - 1] = NormaliseAddRectify(signs * x, {{}, {}, at::zeros({24}), at::ones({24})},
+                                               at::Tensor(), Rectifier::kRelu);
     (results[threads - 1] * RandomTensor({4, 24, 16, 16}, 42, at::kFloat)).sum().backward();
     gradients[threads - 1] = x.grad();
   }
@@ -334,7 +335,8 @@ TEST(Execute, ConvolutionsPadWithZeroAfterTheQuantizer) {
               at::kDouble, at::kCPU);
   Random random(1);
   model.Initialise(random);
-  const at::Tensor y = Execute(model, at::ones({1, channels, 4, 4}, at::kDouble), Mode::kEval)[0][0];
+  const at::Tensor y =
+      Execute(model, at::ones({1, channels, 4, 4}, at::kDouble), Mode::kEval)[0][0];
   EXPECT_EQ(y[0][0].item<double>(), 4 * channels);
   EXPECT_EQ(y[0][1].item<double>(), 6 * channels);
   EXPECT_EQ(y[1][1].item<double>(), 9 * channels);
@@ -351,6 +353,45 @@ TEST(Execute, UnevenPaddingIsAppliedWhereItBelongs) {
   model.Initialise(random);
   const at::Tensor y = Execute(model, at::ones({1, 1, 3, 3}, at::kDouble), Mode::kEval)[0][0];
   ExpectClose(y.flatten(), Doubles({2, 2, 1, 0, 4, 4, 2, 0, 4, 4, 2, 0}), 0);
+}
+
+// relu(batch norm of x + batch norm of x): the second one is the residual of the first's function.
+TEST(Execute, TwoBatchNormsMayMeetInOneAddition) {
+  Node norm;
+  norm.kind = NodeKind::kBatchNorm;
+  norm.affine = false;
+  Network network = OneNode(norm, 3, 4);
+  network.nodes[1].name = "a";
+  network.nodes.push_back(network.nodes[1]);
+  network.nodes[2].name = "b";
+  network.nodes[2].eps = 0.5;
+  Node add, relu;
+  add.kind = NodeKind::kAdd;
+  add.inputs = {1, 2};
+  relu.kind = NodeKind::kRelu;
+  relu.inputs = {3};
+  network.nodes.insert(network.nodes.end(), {add, relu});
+  network.output = 4;
+  for (const char* name : {"a", "b"}) {
+    network.tensors.push_back({std::string(name) + ".running_mean", {3}, DType::kF32, true});
+    network.tensors.push_back({std::string(name) + ".running_var", {3}, DType::kF32, true});
+  }
+  const Model model(network, at::kDouble, at::kCPU);
+  const at::Tensor x = RandomTensor({2, 3, 4, 4}, 52).requires_grad_(true);
+  const at::Tensor y = Execute(model, x, Mode::kTrain);
+  const at::Tensor none;
+  const auto normal = [&](double eps) {
+    return at::batch_norm(x, none, none, none, none, true, 0.1, eps, false);
+  };
+  const at::Tensor want = at::relu(normal(1e-5) + normal(0.5));
+  ExpectClose(y, want, 1e-12);
+  const at::Tensor factors = RandomTensor({2, 3, 4, 4}, 53);
+  (y * factors).sum().backward();
+  const at::Tensor gradient = x.grad().clone();
+  x.mutable_grad() = at::Tensor();
+  (want * factors).sum().backward();
+  ExpectClose(gradient, x.grad(), 1e-12);
+  EXPECT_TRUE(model.at("b.running_mean").ne(0).all().item<bool>());
 }
 
 TEST(Execute, EvaluationLeavesStatisticsAloneAndTrainingMovesThem) {
@@ -429,8 +470,7 @@ TEST(Model, StateGoesOutAndInUnchangedAndAScalarMayHaveOneDimension) {
   state[tau].shape = state.at(tau).shape.empty() ? std::vector<int64_t>{1} : std::vector<int64_t>{};
   Model b(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
   b.Load(state);
-  for (const std::string& name : state.names())
-    EXPECT_TRUE(a.at(name).equal(b.at(name))) << name;
+  for (const std::string& name : state.names()) EXPECT_TRUE(a.at(name).equal(b.at(name))) << name;
 }
 
 std::string MessageOf(const std::function<void()>& function) {
@@ -631,8 +671,8 @@ Samples NoiseSamples(size_t n) {
 
 TEST(Batcher, ImagesAreNormalisedOnceRoundedInChannelsLastOrder) {
   const Samples samples = NoiseSamples(3);
-  const Preprocessing preprocessing{.channels = 3, .mean = {.485, .456, .406},
-                                    .std = {.229, .224, .225}};
+  const Preprocessing preprocessing{
+      .channels = 3, .mean = {.485, .456, .406}, .std = {.229, .224, .225}};
   Batcher batcher(samples, preprocessing);
   const at::Tensor images = batcher.Images(1, 2);
   EXPECT_EQ(images.sizes(), (std::vector<int64_t>{2, 3, 6, 6}));
@@ -684,7 +724,8 @@ TEST(Judge, CountsTheLargestLogitAndTiesGoToTheLowerIndex) {
   EXPECT_EQ(e.correct, 2u);
   EXPECT_NEAR(e.accuracy(), 200.0 / 3, 1e-12);
   const double want = (std::log(std::exp(-2) + 2) + std::log(2 * std::exp(-5) + 1) +
-                       std::log(std::exp(2) + std::exp(1) + 1)) / 3;
+                       std::log(std::exp(2) + std::exp(1) + 1)) /
+                      3;
   EXPECT_NEAR(e.loss, want, 1e-12);
 }
 

@@ -45,8 +45,7 @@ Agreement Compare(const Evaluation& a, const Evaluation& b) {
     result.largest_logit = std::max(result.largest_logit, std::abs(y));
     result.largest_difference = std::max(result.largest_difference, std::abs(x - y));
   }
-  for (size_t i = 0; i < a.images; ++i)
-    result.same_class += a.Class(i) == b.Class(i) ? 1 : 0;
+  for (size_t i = 0; i < a.images; ++i) result.same_class += a.Class(i) == b.Class(i) ? 1 : 0;
   return result;
 }
 

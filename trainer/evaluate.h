@@ -17,7 +17,7 @@ struct Evaluation {
   double loss = 0;  // mean cross entropy
 
   size_t Class(size_t image) const;  // of the largest logit; ties go to the lower index
-  double accuracy() const {  // percent
+  double accuracy() const {          // percent
     return 100.0 * static_cast<double>(correct) / static_cast<double>(images);
   }
 };

@@ -16,10 +16,10 @@ constexpr double kBatchNormMomentum = 0.1;  // of all published systems (methods
 // rectifier behind that run as one function in place of the last of them.
 struct Plan {
   struct Step {
-    bool skipped = false;    // part of a later node's function
-    int normalise = -1;      // the batch norm that this node's function begins with
-    int add = -1;            // the addition in it
-    int uses = 0;            // nodes that read this node's result
+    bool skipped = false;  // part of a later node's function
+    int normalise = -1;    // the batch norm that this node's function begins with
+    int add = -1;          // the addition in it
+    int uses = 0;          // nodes that read this node's result
   };
   std::vector<Step> steps;
 
@@ -44,15 +44,18 @@ struct Plan {
     return -1;
   }
 
+  // Nodes that belong to no function yet: an addition of two batch norms belongs to the first.
+  bool Free(Value v) const { return v >= 0 && !(*this)[v].skipped && (*this)[v].normalise < 0; }
+
   void Fuse(const Network& network, int norm) {
     int last = norm, add = -1;
     int next = OnlyUser(network, last);
-    if (next >= 0 && network.node(next).kind == NodeKind::kAdd) {
+    if (Free(next) && network.node(next).kind == NodeKind::kAdd) {
       last = add = next;
       next = OnlyUser(network, last);
     }
-    if (next >= 0 && (network.node(next).kind == NodeKind::kRelu ||
-                      network.node(next).kind == NodeKind::kHardtanh))
+    if (Free(next) && (network.node(next).kind == NodeKind::kRelu ||
+                       network.node(next).kind == NodeKind::kHardtanh))
       last = next;
     for (int v : {norm, add})
       if (v >= 0) (*this)[v].skipped = v != last;
@@ -74,10 +77,12 @@ struct Forward {
     const at::Tensor& weight = model.at(node.weight);
     if (precision == Precision::kFloat) return weight;
     switch (node.weights) {
-      case WeightQuantizer::kFloat: return weight;
+      case WeightQuantizer::kFloat:
+        return weight;
       case WeightQuantizer::kRecu:
         return RecuWeights(weight, model.at(node.name + ".alpha"), model.at(node.name + ".tau"));
-      case WeightQuantizer::kMcDonnell: return McDonnellWeights(weight);
+      case WeightQuantizer::kMcDonnell:
+        return McDonnellWeights(weight);
     }
     return weight;
   }
@@ -112,15 +117,14 @@ struct Forward {
     }
     const at::Tensor batches = Optional(norm.name + ".num_batches_tracked");
     if (batches.defined()) batches.add_(1);
-    return NormaliseAddRectify(
-        values[static_cast<size_t>(norm.inputs[0])],
-        {Optional(norm.name + ".weight"), Optional(norm.name + ".bias"),
-         model.at(norm.name + ".running_mean"), model.at(norm.name + ".running_var"), norm.eps,
-         kBatchNormMomentum},
-        residual,
-        last.kind == NodeKind::kRelu       ? Rectifier::kRelu
-        : last.kind == NodeKind::kHardtanh ? Rectifier::kHardtanh
-                                           : Rectifier::kNone);
+    return NormaliseAddRectify(values[static_cast<size_t>(norm.inputs[0])],
+                               {Optional(norm.name + ".weight"), Optional(norm.name + ".bias"),
+                                model.at(norm.name + ".running_mean"),
+                                model.at(norm.name + ".running_var"), norm.eps, kBatchNormMomentum},
+                               residual,
+                               last.kind == NodeKind::kRelu       ? Rectifier::kRelu
+                               : last.kind == NodeKind::kHardtanh ? Rectifier::kHardtanh
+                                                                  : Rectifier::kNone);
   }
 
   // Later users of x get what RecuSign gives back for them.
@@ -142,17 +146,27 @@ struct Forward {
   at::Tensor Run(const Node& node, std::vector<at::Tensor>& values) const {
     at::Tensor& x = values[static_cast<size_t>(node.inputs[0])];
     switch (node.kind) {
-      case NodeKind::kInput: break;  // has no inputs; Execute sets it
-      case NodeKind::kConv: return Conv(node, x);
+      case NodeKind::kInput:
+        break;  // has no inputs; Execute sets it
+      case NodeKind::kConv:
+        return Conv(node, x);
       case NodeKind::kLinear:
-        return at::linear(x, Weights(node), node.bias ? model.at(node.name + ".bias") : at::Tensor());
-      case NodeKind::kBatchNorm: return BatchNorm(node, x);
-      case NodeKind::kQuantize: return Quantize(node, x);
-      case NodeKind::kRelu: return at::relu(x);
-      case NodeKind::kHardtanh: return at::hardtanh(x);
-      case NodeKind::kAdd: return x + values[static_cast<size_t>(node.inputs[1])];
-      case NodeKind::kAvgPool: return Pool(node, x);
-      case NodeKind::kGlobalAvgPool: return x.mean({2, 3});
+        return at::linear(x, Weights(node),
+                          node.bias ? model.at(node.name + ".bias") : at::Tensor());
+      case NodeKind::kBatchNorm:
+        return BatchNorm(node, x);
+      case NodeKind::kQuantize:
+        return Quantize(node, x);
+      case NodeKind::kRelu:
+        return at::relu(x);
+      case NodeKind::kHardtanh:
+        return at::hardtanh(x);
+      case NodeKind::kAdd:
+        return x + values[static_cast<size_t>(node.inputs[1])];
+      case NodeKind::kAvgPool:
+        return Pool(node, x);
+      case NodeKind::kGlobalAvgPool:
+        return x.mean({2, 3});
       case NodeKind::kPadChannels:
         return at::constant_pad_nd(x, {0, 0, 0, 0, node.pad_before, node.pad_after});
     }

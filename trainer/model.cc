@@ -10,10 +10,12 @@
 namespace lbrt {
 namespace {
 
-constexpr struct { DType ours; at::ScalarType torch; } kTypes[] = {
-    {DType::kF16, at::kHalf}, {DType::kF32, at::kFloat},  {DType::kF64, at::kDouble},
-    {DType::kU8, at::kByte},  {DType::kI8, at::kChar},    {DType::kI16, at::kShort},
-    {DType::kI32, at::kInt},  {DType::kI64, at::kLong},   {DType::kBool, at::kBool}};
+constexpr struct {
+  DType ours;
+  at::ScalarType torch;
+} kTypes[] = {{DType::kF16, at::kHalf}, {DType::kF32, at::kFloat}, {DType::kF64, at::kDouble},
+              {DType::kU8, at::kByte},  {DType::kI8, at::kChar},   {DType::kI16, at::kShort},
+              {DType::kI32, at::kInt},  {DType::kI64, at::kLong},  {DType::kBool, at::kBool}};
 
 at::ScalarType TorchType(DType type) {
   for (const auto& t : kTypes)
@@ -43,9 +45,12 @@ int64_t LayerFanIn(const Network& network, const TensorSpec& spec) {
 
 double Draw(const Network& network, const TensorSpec& spec, Random& random) {
   switch (spec.init) {
-    case Init::kZeros: return 0;
-    case Init::kOnes: return 1;
-    case Init::kUniform01: return random.Uniform();
+    case Init::kZeros:
+      return 0;
+    case Init::kOnes:
+      return 1;
+    case Init::kUniform01:
+      return random.Uniform();
     case Init::kKaimingNormalFanIn:
       return random.Normal() * std::sqrt(2.0 / static_cast<double>(FanIn(spec.shape)));
     case Init::kKaimingNormalFanOut: {
@@ -53,8 +58,7 @@ double Draw(const Network& network, const TensorSpec& spec, Random& random) {
       return random.Normal() * std::sqrt(2.0 / static_cast<double>(fan_out));
     }
     case Init::kTorchLinear:
-      return (2 * random.Uniform() - 1) /
-             std::sqrt(static_cast<double>(LayerFanIn(network, spec)));
+      return (2 * random.Uniform() - 1) / std::sqrt(static_cast<double>(LayerFanIn(network, spec)));
   }
   return 0;
 }
@@ -103,7 +107,8 @@ void Model::Load(const StateDict& state) {
     const HostTensor& tensor = state.at(spec.name);
     if (tensor.shape != spec.shape && !(IsScalar(tensor.shape) && IsScalar(spec.shape)))
       throw InputError("tensor \"" + spec.name + "\"", "has shape " + ShapeText(tensor.shape) +
-                       ", " + network_.name + " needs " + ShapeText(spec.shape));
+                                                           ", " + network_.name + " needs " +
+                                                           ShapeText(spec.shape));
     at(spec.name).copy_(FromHost(tensor).reshape(spec.shape));
   }
 }
@@ -124,7 +129,7 @@ HostTensor ToHost(const at::Tensor& tensor) {
       return result;
     }
   throw InputError("tensor", std::string("has type ") + at::toString(dense.scalar_type()) +
-                   ", which checkpoints do not hold");
+                                 ", which checkpoints do not hold");
 }
 
 at::Tensor FromHost(const HostTensor& tensor) {

@@ -16,8 +16,8 @@ using torch::autograd::Function;
 using torch::autograd::tensor_list;
 
 // A channels-last tensor is `rows` pixels of c channels. Sums over rows run per chunk of rows, kept
-// in the tensor's type, and are then added up in double, in order: chunks stay in cache, and results
-// do not depend on how many threads shared them.
+// in the tensor's type, and are then added up in double, in order: chunks stay in cache, and
+// results do not depend on how many threads shared them.
 constexpr int64_t kChunkRows = 256;
 constexpr int64_t kLanes = 16;  // channels whose sums stay in registers
 
@@ -49,7 +49,8 @@ void SumRows(int64_t rows, int64_t channels, const Term& term, T* sums) {
       else
         for (int64_t lane = 0; lane < count; ++lane) add(row, lane);
     for (int i = 0; i < Terms; ++i)
-      for (int64_t lane = 0; lane < count; ++lane) sums[i * channels + first + lane] = lanes[i][lane];
+      for (int64_t lane = 0; lane < count; ++lane)
+        sums[i * channels + first + lane] = lanes[i][lane];
   }
 }
 
@@ -64,7 +65,8 @@ Statistics Collect(const T* x, int64_t rows, int64_t channels) {
   ForChunks(rows, [&](int64_t chunk, int64_t first, int64_t count) {
     const T* in = x + first * channels;
     T* mean = means.data() + chunk * channels;
-    SumRows<1, T>(count, channels, [&](int64_t i, int64_t) { return std::array<T, 1>{in[i]}; }, mean);
+    SumRows<1, T>(
+        count, channels, [&](int64_t i, int64_t) { return std::array<T, 1>{in[i]}; }, mean);
     for (int64_t k = 0; k < channels; ++k) mean[k] /= static_cast<T>(count);
     SumRows<1, T>(
         count, channels,
@@ -82,8 +84,8 @@ Statistics Collect(const T* x, int64_t rows, int64_t channels) {
     for (size_t k = 0; k < n; ++k) {
       const double d = means[static_cast<size_t>(chunk) * n + k] - s.mean[k];
       s.mean[k] += d * count / (before + count);
-      s.square_deviation[k] += squares[static_cast<size_t>(chunk) * n + k] +
-                               d * d * before * count / (before + count);
+      s.square_deviation[k] +=
+          squares[static_cast<size_t>(chunk) * n + k] + d * d * before * count / (before + count);
     }
     before += count;
   }
@@ -93,9 +95,12 @@ Statistics Collect(const T* x, int64_t rows, int64_t channels) {
 template <typename T>
 T Rectify(T v, Rectifier rectifier) {
   switch (rectifier) {
-    case Rectifier::kNone: return v;
-    case Rectifier::kRelu: return v > 0 ? v : T{0};
-    case Rectifier::kHardtanh: return v < -1 ? T{-1} : v > 1 ? T{1} : v;
+    case Rectifier::kNone:
+      return v;
+    case Rectifier::kRelu:
+      return v > 0 ? v : T{0};
+    case Rectifier::kHardtanh:
+      return v < -1 ? T{-1} : v > 1 ? T{1} : v;
   }
   return v;
 }
@@ -104,9 +109,12 @@ T Rectify(T v, Rectifier rectifier) {
 template <typename T>
 bool Passes(T y, Rectifier rectifier) {
   switch (rectifier) {
-    case Rectifier::kNone: return true;
-    case Rectifier::kRelu: return y > 0;
-    case Rectifier::kHardtanh: return (y > -1) & (y < 1);  // no branch, so that loops vectorise
+    case Rectifier::kNone:
+      return true;
+    case Rectifier::kRelu:
+      return y > 0;
+    case Rectifier::kHardtanh:
+      return (y > -1) & (y < 1);  // no branch, so that loops vectorise
   }
   return true;
 }
@@ -194,9 +202,9 @@ struct Fused : Function<Fused> {
     const at::Tensor bias = optional_bias.value_or(at::Tensor());
     const auto rectifier = static_cast<Rectifier>(rectifier_in);
     const at::Tensor x = input.contiguous(at::MemoryFormat::ChannelsLast);
-    const at::Tensor residual =
-        optional_residual ? optional_residual->contiguous(at::MemoryFormat::ChannelsLast)
-                          : at::Tensor();
+    const at::Tensor residual = optional_residual
+                                    ? optional_residual->contiguous(at::MemoryFormat::ChannelsLast)
+                                    : at::Tensor();
     const int64_t channels = x.size(1), rows = x.numel() / channels;
     const at::Tensor y = at::empty_like(x);
     const at::Tensor mean = at::empty({channels}, at::kDouble), inverse = at::empty_like(mean);
@@ -277,14 +285,17 @@ at::Tensor NormaliseAddRectify(const at::Tensor& x, const BatchNormTensors& tens
     return Fused::apply(x, optional(tensors.weight), optional(tensors.bias), optional(residual),
                         tensors, static_cast<int64_t>(rectifier));
   }
-  at::Tensor y = at::batch_norm(x, tensors.weight, tensors.bias, tensors.running_mean,
-                                tensors.running_var, /*training=*/true, tensors.momentum,
-                                tensors.eps, /*cudnn_enabled=*/true);
+  at::Tensor y =
+      at::batch_norm(x, tensors.weight, tensors.bias, tensors.running_mean, tensors.running_var,
+                     /*training=*/true, tensors.momentum, tensors.eps, /*cudnn_enabled=*/true);
   if (residual.defined()) y = y + residual;
   switch (rectifier) {
-    case Rectifier::kNone: return y;
-    case Rectifier::kRelu: return at::relu(y);
-    case Rectifier::kHardtanh: return at::hardtanh(y);
+    case Rectifier::kNone:
+      return y;
+    case Rectifier::kRelu:
+      return at::relu(y);
+    case Rectifier::kHardtanh:
+      return at::hardtanh(y);
   }
   return y;
 }

@@ -1,6 +1,7 @@
-// Batch normalisation in training with what follows it, in one function: the statistics, the affine,
-// a residual addition and an activation are one reading and one writing of the tensor instead of
-// four, and their gradients one function too. That is a sixth of a training step on a CPU.
+// Batch normalisation in training with what follows it, in one function: the statistics, the
+// affine, a residual addition and an activation are one reading and one writing of the tensor
+// instead of four, and their gradients one function too. That is a sixth of a training step on a
+// CPU.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,15 +11,15 @@ namespace lbrt {
 enum class Rectifier { kNone, kRelu, kHardtanh };
 
 struct BatchNormTensors {
-  at::Tensor weight, bias;                // [c], or undefined: 1 and 0
+  at::Tensor weight, bias;               // [c], or undefined: 1 and 0
   at::Tensor running_mean, running_var;  // [c], updated in place
   double eps = 1e-5;
   double momentum = 0.1;
 };
 
 // rectifier(batch_norm(x) + residual), batch statistics; residual may be undefined. x [n, c, h, w]
-// or [n, c], of any device. The gradient of hardtanh is 0 at exactly +-1, of relu at 0, as LibTorch's.
-// Results do not depend on the number of threads.
+// or [n, c], of any device. The gradient of hardtanh is 0 at exactly +-1, of relu at 0, as
+// LibTorch's. Results do not depend on the number of threads.
 at::Tensor NormaliseAddRectify(const at::Tensor& x, const BatchNormTensors& tensors,
                                const at::Tensor& residual, Rectifier rectifier);
 

@@ -52,7 +52,8 @@ double LaneSum(const T* lanes) {
   return sum;
 }
 
-// Mean and unbiased variance of n values; two passes, since one loses digits where the mean is large.
+// Mean and unbiased variance of n values; two passes, since one loses digits where the mean is
+// large.
 template <typename T>
 void MeanAndVariance(const T* x, int64_t n, double* mean, double* variance) {
   T lanes[kLanes] = {};

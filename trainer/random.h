@@ -1,5 +1,6 @@
 // The one source of randomness of a training run: initial weights, order of the images, crops and
-// flips. Its whole state is one number, which the checkpoint keeps, so a resumed run goes on exactly.
+// flips. Its whole state is one number, which the checkpoint keeps, so a resumed run goes on
+// exactly.
 #pragma once
 
 #include <cmath>

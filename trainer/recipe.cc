@@ -1,7 +1,6 @@
 #include "trainer/recipe.h"
 
 #include <CLI/CLI.hpp>
-
 #include <cmath>
 #include <cstdio>
 #include <set>
@@ -143,7 +142,8 @@ std::string RecipeText(const Recipe& r) {
 
 void Recipe::SetEpochs(int epochs) {
   for (int& milestone : rate.milestones)
-    milestone = static_cast<int>(std::lround(static_cast<double>(milestone) * epochs / rate.epochs));
+    milestone =
+        static_cast<int>(std::lround(static_cast<double>(milestone) * epochs / rate.epochs));
   rate.epochs = epochs;
 }
 

@@ -14,10 +14,10 @@
 namespace lbrt {
 
 struct Recipe {
-  std::string network;    // as BuildNetwork takes it
+  std::string network;  // as BuildNetwork takes it
   Arguments arguments;
   int batch = 128;
-  LearningRate rate;      // has the number of epochs
+  LearningRate rate;  // has the number of epochs
   SgdOptions sgd;
   double tau_min = 0, tau_max = 0;  // ReCU: 0.5 < tau_min <= tau_max; both 0 for other systems
   Augment augment = Augment::kNone;

@@ -67,8 +67,8 @@ Network NetworkFor(const Recipe& recipe) {
   Network network = BuildNetwork(recipe.network, recipe.arguments);
   const int channels = network.nodes.front().channels;
   if (channels != recipe.preprocessing.channels)
-    throw InputError("recipe", "channels = " + std::to_string(recipe.preprocessing.channels) + ", " +
-                                   network.name + " takes " + std::to_string(channels));
+    throw InputError("recipe", "channels = " + std::to_string(recipe.preprocessing.channels) +
+                                   ", " + network.name + " takes " + std::to_string(channels));
   const bool clips = std::any_of(network.nodes.begin(), network.nodes.end(), [](const Node& node) {
     return node.weights == WeightQuantizer::kRecu;
   });
@@ -82,9 +82,12 @@ Network NetworkFor(const Recipe& recipe) {
 class Run {
  public:
   Run(const RunOptions& options, const RunEvents& events)
-      : options_(options), events_(events), recipe_(options.recipe),
+      : options_(options),
+        events_(events),
+        recipe_(options.recipe),
         model_(NetworkFor(recipe_), at::kFloat, ParseDevice(options.device)),
-        sgd_(model_, recipe_.sgd), random_(options.seed) {
+        sgd_(model_, recipe_.sgd),
+        random_(options.seed) {
     Start();
     Open();
   }
@@ -127,9 +130,10 @@ class Run {
     const Dataset train = OpenDataset({options_.data}, Split::kTrain);
     labels_ = Labels(train, network);
     train_ = Prepare(train, recipe_.preprocessing, input.height, input.width, classes, 0);
-    test_ = Prepare(OpenDataset({options_.data}, Split::kTest), recipe_.preprocessing,
-                    input.height, input.width, classes, 0);
-    if (train_.size() < 2) throw InputError(options_.data, "holds one training image, expected more");
+    test_ = Prepare(OpenDataset({options_.data}, Split::kTest), recipe_.preprocessing, input.height,
+                    input.width, classes, 0);
+    if (train_.size() < 2)
+      throw InputError(options_.data, "holds one training image, expected more");
     std::error_code error;
     std::filesystem::create_directories(options_.out, error);
     if (error) throw InputError(options_.out, "cannot be made: " + error.message());
@@ -186,8 +190,8 @@ class Run {
     return true;
   }
 
-  // Nothing is dropped: the last batch of an epoch is smaller, and a single image that would be left
-  // over (a batch norm cannot use it) joins the batch before.
+  // Nothing is dropped: the last batch of an epoch is smaller, and a single image that would be
+  // left over (a batch norm cannot use it) joins the batch before.
   size_t BatchSize(size_t left) const {
     const size_t batch = static_cast<size_t>(recipe_.batch);
     return left <= batch + 1 ? left : batch;
@@ -267,7 +271,8 @@ uint64_t SeedOf(const Checkpoint& checkpoint, const std::string& path) {
   return seed;
 }
 
-double MillisecondsPerStep(const Recipe& recipe, Precision precision, at::Device device, int steps) {
+double MillisecondsPerStep(const Recipe& recipe, Precision precision, at::Device device,
+                           int steps) {
   Model model(NetworkFor(recipe), at::kFloat, device);
   Random random(1);
   model.Initialise(random);

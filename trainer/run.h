@@ -16,8 +16,8 @@ at::Device ParseDevice(const std::string& text);
 
 struct RunOptions {
   Recipe recipe;
-  std::string data;    // a folder, as OpenDataset takes it
-  std::string out;     // folder for last.pt, best.pt, metrics.csv; made if missing
+  std::string data;  // a folder, as OpenDataset takes it
+  std::string out;   // folder for last.pt, best.pt, metrics.csv; made if missing
   uint64_t seed = 1;
   std::string device = "cpu";
   std::string resume;  // a checkpoint of ours: goes on after its last epoch
@@ -34,8 +34,8 @@ struct EpochResult {
 
 struct RunEvents {
   std::function<void(int epoch, size_t done, size_t total)> step;  // images of this epoch
-  std::function<void(const EpochResult&)> epoch;  // the checkpoint is written
-  std::function<bool()> stop;                     // asked after every step and epoch
+  std::function<void(const EpochResult&)> epoch;                   // the checkpoint is written
+  std::function<bool()> stop;  // asked after every step and epoch
 };
 
 // Trains to the recipe's last epoch and returns true, or false when `events.stop` said so: what was

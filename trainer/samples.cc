@@ -37,7 +37,10 @@ Samples Prepare(const Dataset& dataset, const Preprocessing& preprocessing, int 
   return samples;
 }
 
-static constexpr struct { Augment augment; const char* name; } kAugments[] = {
+static constexpr struct {
+  Augment augment;
+  const char* name;
+} kAugments[] = {
     {Augment::kNone, "none"}, {Augment::kBlack, "black"}, {Augment::kReflect, "reflect"}};
 
 Augment ParseAugment(const std::string& text) {
@@ -117,7 +120,8 @@ at::Tensor Batcher::Images(std::span<const uint32_t> indices, Augment augment, R
 at::Tensor Batcher::Images(size_t first, size_t count) {
   at::Tensor result = EmptyImages(samples_, count);
   float* out = result.data_ptr<float>();
-  for (size_t i = 0; i < count; ++i) Normalise(samples_.image(first + i), out + i * samples_.image_bytes());
+  for (size_t i = 0; i < count; ++i)
+    Normalise(samples_.image(first + i), out + i * samples_.image_bytes());
   return result;
 }
 

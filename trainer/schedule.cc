@@ -40,7 +40,10 @@ double RecuTau(double tau_min, double tau_max, int epoch, int epochs) {
   return a * std::exp(static_cast<double>(epoch) / epochs) + (tau_min - a);
 }
 
-static constexpr struct { Schedule schedule; const char* name; } kSchedules[] = {
+static constexpr struct {
+  Schedule schedule;
+  const char* name;
+} kSchedules[] = {
     {Schedule::kCosine, "cosine"}, {Schedule::kStep, "step"}, {Schedule::kRestarts, "restarts"}};
 
 Schedule ParseSchedule(const std::string& text) {

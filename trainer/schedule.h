@@ -16,10 +16,10 @@ const char* ScheduleName(Schedule schedule);
 
 struct LearningRate {
   Schedule schedule = Schedule::kCosine;
-  double lr = 0.1;      // the highest
-  double lr_min = 0;    // kRestarts: the lowest
-  int epochs = 1;       // length of the run
-  int warmup = 0;       // kCosine, kStep: linear warm-up over so many epochs
+  double lr = 0.1;              // the highest
+  double lr_min = 0;            // kRestarts: the lowest
+  int epochs = 1;               // length of the run
+  int warmup = 0;               // kCosine, kStep: linear warm-up over so many epochs
   std::vector<int> milestones;  // kStep
 
   double At(int epoch) const;
