@@ -19,9 +19,9 @@ int NetworkBuilder::IntegerArgument(const std::string& name, int fallback, int l
     const std::string& text = found->second;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc() || end != text.data() + text.size() || value < low || value > high)
-      throw InputError("network " + network_.name, name + "=" + text + ": expected an integer from " +
-                                                       std::to_string(low) + " to " +
-                                                       std::to_string(high));
+      throw InputError("network " + network_.name,
+                       name + "=" + text + ": expected an integer from " + std::to_string(low) +
+                           " to " + std::to_string(high));
   }
   network_.arguments[name] = std::to_string(value);
   return value;
@@ -145,8 +145,8 @@ Value NetworkBuilder::PadChannels(const std::string& name, Value x, int before, 
 Network NetworkBuilder::Finish(Value output) {
   for (const auto& [name, value] : given_) {
     if (network_.arguments.count(name) != 0) continue;
-    throw InputError("network " + network_.name,
-                     "unknown argument " + name + "; it takes: " + ArgumentsText(network_.arguments));
+    throw InputError("network " + network_.name, "unknown argument " + name + "; it takes: " +
+                                                     ArgumentsText(network_.arguments));
   }
   network_.output = output;
   return std::move(network_);

@@ -225,8 +225,7 @@ CheckpointFile::Bytes CheckpointFile::ReadRecord(const std::string& record) {
 }
 
 std::span<const uint8_t> CheckpointFile::StorageBytes(const std::string& key) {
-  if (zip_ && storages_.count(key) == 0)
-    storages_[key] = records_[key] = ReadRecord("data/" + key);
+  if (zip_ && storages_.count(key) == 0) storages_[key] = records_[key] = ReadRecord("data/" + key);
   const auto found = storages_.find(key);
   if (found == storages_.end()) throw InputError(path_, "no storage " + key);
   return found->second;

@@ -181,8 +181,8 @@ int Importer::Lower(Value v) {
 int Importer::LowerInput(const Node& node) {
   const auto channels = static_cast<size_t>(node.channels);
   if (options_.mean.size() != channels || options_.std.size() != channels)
-    throw InputError("preprocessing", "expected mean and std of " + std::to_string(channels) +
-                                          " channels");
+    throw InputError("preprocessing",
+                     "expected mean and std of " + std::to_string(channels) + " channels");
   for (size_t c = 0; c < channels; ++c)
     if (!std::isfinite(options_.mean[c]) || !std::isfinite(options_.std[c]) || options_.std[c] <= 0)
       throw InputError("preprocessing", "expected finite means and positive deviations");
@@ -255,8 +255,8 @@ Sums Importer::SignWeights(const Node& node, GraphNode& conv) {
   const int inputs = conv.channels, taps = inputs * node.window.taps();
   const bool recu = node.weights == WeightQuantizer::kRecu;
   const float* weights = floats(node.weight);
-  const SignCodes signs = recu ? RecuCodes(weights, node.channels, taps)
-                               : McDonnellCodes(weights, node.channels, taps);
+  const SignCodes signs =
+      recu ? RecuCodes(weights, node.channels, taps) : McDonnellCodes(weights, node.channels, taps);
   Report(node.weight, signs, recu ? "equal to their channel's mean" : "zero");
   conv.weight_kind = WeightKind::kSign;
   conv.codes = ChannelsLast(std::vector<int32_t>(signs.codes.begin(), signs.codes.end()), inputs,

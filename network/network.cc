@@ -64,8 +64,8 @@ void CheckTensor(const TensorSpec& spec, const HostTensor& tensor) {
   const bool same_shape =
       spec.shape == tensor.shape || (spec.shape.empty() && tensor.shape == std::vector<int64_t>{1});
   if (!same_shape)
-    throw InputError("tensor " + spec.name, "shape " + ShapeText(tensor.shape) + ", expected " +
-                                                ShapeText(spec.shape));
+    throw InputError("tensor " + spec.name,
+                     "shape " + ShapeText(tensor.shape) + ", expected " + ShapeText(spec.shape));
   if (spec.type != tensor.type)
     throw InputError("tensor " + spec.name, std::string("type ") + DTypeName(tensor.type) +
                                                 ", expected " + DTypeName(spec.type));

@@ -11,9 +11,9 @@
 namespace lbrt {
 
 struct SignCodes {
-  std::vector<int8_t> codes;   // +-1, in the order of the weights
-  int64_t zero_weights = 0;    // weights the reference's three-valued sign makes 0: here +1
-  std::vector<int> dead;       // output channels of nothing but those, ascending
+  std::vector<int8_t> codes;  // +-1, in the order of the weights
+  int64_t zero_weights = 0;   // weights the reference's three-valued sign makes 0: here +1
+  std::vector<int> dead;      // output channels of nothing but those, ascending
 };
 
 // sign(W - mean of the output channel) (methods.md 4.1). The mean is summed in double and rounded

@@ -262,18 +262,26 @@ class PickleTest : public CheckpointTest {
     file += std::string("\x80\x02M\xe9\x03.", 6);
     file += std::string("\x80\x02}X\x0d\0\0\0little_endian\x88s.", 24);
     file += std::string("\x80\x02}X\x01\0\0\0w", 9) + value + "s.";
-    file += storage ? std::string("\x80\x02]X\x01\0\0\0" "0a.", 11) : "\x80\x02].";
+    file += storage ? std::string(
+                          "\x80\x02]X\x01\0\0\0"
+                          "0a.",
+                          11)
+                    : "\x80\x02].";
     file += std::string("\4\0\0\0\0\0\0\0", 8) + std::string(16, '\0');
     WriteFile(Path("a.pt"), {reinterpret_cast<const uint8_t*>(file.data()), file.size()});
-    const std::string line = ErrorOf([&] {
-      shape_ = ShapeText(ReadCheckpoint(Path("a.pt")).state.at("w").shape);
-    });
+    const std::string line =
+        ErrorOf([&] { shape_ = ShapeText(ReadCheckpoint(Path("a.pt")).state.at("w").shape); });
     return line.starts_with(Path("a.pt") + ": ") ? line.substr(Path("a.pt").size() + 2) : line;
   }
   // A tensor of storage "0" with what follows the storage: offset, shape, strides.
   static std::string View(const std::string& rest, const std::string& type = "FloatStorage") {
     return "ctorch._utils\n_rebuild_tensor_v2\n((" + std::string("X\x07\0\0\0storage", 12) +
-           "ctorch\n" + type + "\n" + std::string("X\x01\0\0\0" "0X\x03\0\0\0" "cpuK\x04tQ", 18) +
+           "ctorch\n" + type + "\n" +
+           std::string(
+               "X\x01\0\0\0"
+               "0X\x03\0\0\0"
+               "cpuK\x04tQ",
+               18) +
            rest + "\x89)tR";
   }
   std::string shape_;
@@ -289,16 +297,16 @@ TEST_F(PickleTest, AViewOutsideItsStorageIsRefused) {
   const std::string outside = "tensor w: its view is outside of its storage";
   const std::string huge("\x8a\x08\0\0\0\0\0\0\0\x40", 10);  // 2^62
   const std::string zero("K\0", 2);
-  EXPECT_EQ(outside, Read(View("K\x01K\x04\x85K\x01\x85")));          // one element too far
-  EXPECT_EQ(outside, Read(View("K\x05K\x01\x85K\x01\x85")));          // begins beyond the end
-  EXPECT_EQ(outside, Read(View("J\xff\xff\xff\xffK\x01\x85K\x01\x85")));  // begins before it
-  EXPECT_EQ(outside, Read(View(zero + "K\x02\x85K\x04\x85")));        // a long stride
+  EXPECT_EQ(outside, Read(View("K\x01K\x04\x85K\x01\x85")));                // one element too far
+  EXPECT_EQ(outside, Read(View("K\x05K\x01\x85K\x01\x85")));                // begins beyond the end
+  EXPECT_EQ(outside, Read(View("J\xff\xff\xff\xffK\x01\x85K\x01\x85")));    // begins before it
+  EXPECT_EQ(outside, Read(View(zero + "K\x02\x85K\x04\x85")));              // a long stride
   EXPECT_EQ(outside, Read(View(zero + "J\xff\xff\xff\xff\x85K\x01\x85")));  // a negative size
   EXPECT_EQ(outside, Read(View(zero + "K\x02\x85J\xff\xff\xff\xff\x85")));  // a negative stride
-  EXPECT_EQ(outside, Read(View(zero + "K\x02\x85K\x01K\x01\x86")));   // two strides for one size
+  EXPECT_EQ(outside, Read(View(zero + "K\x02\x85K\x01K\x01\x86")));      // two strides for one size
   EXPECT_EQ(outside, Read(View(zero + huge + "\x85" + zero + "\x85")));  // expanded
   EXPECT_EQ(outside, Read(View(zero + huge + huge + "\x86" + zero + zero + "\x86")));
-  EXPECT_EQ(outside, Read(View(zero + "K\x03\x85" + huge + "\x85")));   // the product overflows
+  EXPECT_EQ(outside, Read(View(zero + "K\x03\x85" + huge + "\x85")));  // the product overflows
   EXPECT_EQ(outside, Read(View(zero + huge + huge + zero + "\x87K\x01K\x01K\x01\x87")));
 }
 
@@ -309,7 +317,8 @@ TEST_F(PickleTest, AnUnsupportedTypeIsNamed) {
 
 TEST_F(PickleTest, NestingIsNoProblemAndEndlessValuesAreOne) {
   const std::string deep(1'000'000, '\x85');  // a tuple in a tuple in a tuple
-  EXPECT_EQ("holds no tensors, expected a state dict or one named state_dict", Read("N" + deep, false));
+  EXPECT_EQ("holds no tensors, expected a state dict or one named state_dict",
+            Read("N" + deep, false));
   EXPECT_TRUE(Read(std::string(2'100'000, 'N'), false).ends_with("more than 2000000 values"));
   // A list of 1,000 items copied 10,000 times.
   std::string copies = "](" + std::string(1000, ')') + "eq\x01";
@@ -368,8 +377,9 @@ TEST(NetworkOfTest, AForeignOneIsToldAndItsClassesAreDerived) {
   for (const char* name : {"recu/resnet20", "mcdonnell/wrn-8-1"}) {
     const Checkpoint foreign = Ones(name, {{"classes", "37"}}, false);
     EXPECT_EQ("37", NetworkOf(foreign, name).arguments.at("classes"));
-    EXPECT_TRUE(ErrorOf([&] { NetworkOf(foreign, ""); })
-                    .starts_with("ckpt.pt: does not say which network it is of"));
+    EXPECT_TRUE(ErrorOf([&] {
+                  NetworkOf(foreign, "");
+                }).starts_with("ckpt.pt: does not say which network it is of"));
   }
 }
 
@@ -392,10 +402,9 @@ TEST(NetworkOfTest, TheFirstTensorThatDiffersIsNamed) {
   EXPECT_EQ("ckpt.pt: tensor bn1.weight: shape 15, expected 16", error([](StateDict& state) {
               state["bn1.weight"] = HostTensor::Zeros(DType::kF32, {15});
             }));
-  EXPECT_EQ("ckpt.pt: tensor bn1.weight: type float64, expected float32",
-            error([](StateDict& state) {
-              state["bn1.weight"] = HostTensor::Zeros(DType::kF64, {16});
-            }));
+  EXPECT_EQ(
+      "ckpt.pt: tensor bn1.weight: type float64, expected float32",
+      error([](StateDict& state) { state["bn1.weight"] = HostTensor::Zeros(DType::kF64, {16}); }));
   EXPECT_EQ("ckpt.pt: tensor conv1.weight: holds a value that is not finite",
             error([=](StateDict& state) { state["conv1.weight"].f32()[100] = nan; }));
   EXPECT_EQ("ckpt.pt: tensor layer1.0.conv1.alpha: holds a value that is not finite",
@@ -407,9 +416,10 @@ TEST(NetworkOfTest, TheFirstTensorThatDiffersIsNamed) {
 TEST(NetworkOfTest, AnUnknownNetworkIsRefused) {
   Checkpoint checkpoint = Ones("recu/resnet20", {}, true);
   checkpoint.text["network"] = "recu/resnet999";
-  EXPECT_EQ("ckpt.pt: unknown network \"recu/resnet999\", expected one of: mcdonnell/wrn-D-W, "
-            "recu/resnet20",
-            ErrorOf([&] { NetworkOf(checkpoint, ""); }));
+  EXPECT_EQ(
+      "ckpt.pt: unknown network \"recu/resnet999\", expected one of: mcdonnell/wrn-D-W, "
+      "recu/resnet20",
+      ErrorOf([&] { NetworkOf(checkpoint, ""); }));
   checkpoint.text["network"] = "mcdonnell/wrn-20-1";
   EXPECT_EQ("ckpt.pt: tensor conv0 is missing", ErrorOf([&] { NetworkOf(checkpoint, ""); }));
 }

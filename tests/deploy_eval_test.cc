@@ -201,8 +201,7 @@ void ExpectSameBits(const std::vector<float>& want, const at::Tensor& got) {
   ASSERT_TRUE(got.is_contiguous());
   ASSERT_EQ(static_cast<int64_t>(want.size()), got.numel());
   for (size_t i = 0; i < want.size(); ++i)
-    ASSERT_EQ(std::bit_cast<uint32_t>(want[i]),
-              std::bit_cast<uint32_t>(got.data_ptr<float>()[i]))
+    ASSERT_EQ(std::bit_cast<uint32_t>(want[i]), std::bit_cast<uint32_t>(got.data_ptr<float>()[i]))
         << "at " << i << ": " << want[i] << " and " << got.data_ptr<float>()[i];
 }
 
@@ -299,8 +298,11 @@ class SmallGraph {
 };
 
 // 1x1, the usual ones, even and oblong ones, padding on some sides only.
-const Window kWindows[] = {SquareWindow(1, 1, 0), SquareWindow(3, 1, 1), SquareWindow(3, 2, 1),
-                           SquareWindow(2, 2, 0), {2, 5, 1, 2, 1, 0, 0, 3}};
+const Window kWindows[] = {SquareWindow(1, 1, 0),
+                           SquareWindow(3, 1, 1),
+                           SquareWindow(3, 2, 1),
+                           SquareWindow(2, 2, 0),
+                           {2, 5, 1, 2, 1, 0, 0, 3}};
 
 TEST(DeployEvalTest, FloatSumsAreTakenTapByTap) {
   for (const Window& window : kWindows)
@@ -324,16 +326,17 @@ TEST(DeployEvalTest, SumsOfSignsAreExactAndPaddingIsZero) {
 
 TEST(DeployEvalTest, TheCornerOfALayerOfOnesCountsItsValidTaps) {
   SmallGraph small(ValueType::kF32, 4, 4, 8, 5);
-  Graph graph =
-      small.Sign().Conv(WeightKind::kSign, ValueType::kI32, 1, SquareWindow(3, 1, 1)).Affine(1, 1)
-          .graph();
+  Graph graph = small.Sign()
+                    .Conv(WeightKind::kSign, ValueType::kI32, 1, SquareWindow(3, 1, 1))
+                    .Affine(1, 1)
+                    .graph();
   std::fill(graph.nodes[2].codes.begin(), graph.nodes[2].codes.end(), 1);
   graph.nodes[3].a = {1};
   graph.nodes[3].b = {0};
   const at::Tensor got = ExecuteGraph(graph, at::ones({1, 8, 4, 4}));
   const float corner = 4 * 8, edge = 6 * 8, inside = 9 * 8;  // methods.md 9
-  ExpectSameBits({corner, edge, edge, corner, edge, inside, inside, edge,
-                  edge, inside, inside, edge, corner, edge, edge, corner},
+  ExpectSameBits({corner, edge, edge, corner, edge, inside, inside, edge, edge, inside, inside,
+                  edge, corner, edge, edge, corner},
                  got);
 }
 

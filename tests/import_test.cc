@@ -30,10 +30,10 @@ TEST(QuantizersTest, LimbsHoldTheContractsMaxima) {
 }
 
 TEST(QuantizersTest, RecuTakesTheSignAroundTheChannelsMean) {
-  const float weights[] = {1, 2, 3, 6,               // mean 3: one weight is it
-                           -1, -1, -1, -1,           // dead
-                           0.1f, 0.1f, 0.1f, 0.1f,   // dead, and no sum of it is exact in float
-                           0, 0, 0, 1};
+  const float weights[] = {1,    2,    3,    6,     // mean 3: one weight is it
+                           -1,   -1,   -1,   -1,    // dead
+                           0.1f, 0.1f, 0.1f, 0.1f,  // dead, and no sum of it is exact in float
+                           0,    0,    0,    1};
   const SignCodes got = RecuCodes(weights, 4, 4);
   EXPECT_EQ((std::vector<int8_t>{-1, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, 1}), got.codes);
   EXPECT_EQ(9, got.zero_weights);
@@ -99,8 +99,8 @@ const GraphNode& Named(const Graph& graph, const std::string& name, GraphOp op) 
 
 // "index op name inputs... HxWxC" of each node, a line each, for a look at the whole graph.
 std::string Ops(const Graph& graph, int from, int to) {
-  const char* const kNames[] = {"input", "conv", "affine", "add", "activation",
-                                "sign",  "pool", "pad"};
+  const char* const kNames[] = {"input",      "conv", "affine", "add",
+                                "activation", "sign", "pool",   "pad"};
   std::ostringstream text;
   for (int i = from; i < to; ++i) {
     const GraphNode& node = graph.node(i);
@@ -115,28 +115,31 @@ TEST(ImportTest, RecuBecomesTheGraphOfTheContract) {
   const Network network = BuildNetwork("recu/resnet20", {});
   const Graph graph = Import(network, RandomTensors(network, 1), kImageNet, nullptr);
   const int n = static_cast<int>(graph.nodes.size());
-  EXPECT_EQ("0 input input 32x32x3\n"
-            "1 conv conv1 0 32x32x16\n"
-            "2 affine bn1 1 32x32x16\n"
-            "3 activation hardtanh1 2 32x32x16\n"
-            "4 sign layer1.0.sign1 3 32x32x16\n"
-            "5 conv layer1.0.conv1 4 32x32x16\n"
-            "6 affine layer1.0.bn1 5 32x32x16\n"
-            "7 add layer1.0.add1 6 3 32x32x16\n"
-            "8 activation layer1.0.hardtanh1 7 32x32x16\n",
-            Ops(graph, 0, 9));
-  EXPECT_EQ("34 pool layer2.0.shortcut.pool 33 16x16x16\n"
-            "35 pad layer2.0.shortcut.pad 34 16x16x32\n"
-            "36 sign layer2.0.sign1 33 32x32x16\n"
-            "37 conv layer2.0.conv1 36 16x16x32\n"
-            "38 affine layer2.0.bn1 37 16x16x32\n"
-            "39 add layer2.0.add1 38 35 16x16x32\n",
-            Ops(graph, 34, 40));
-  EXPECT_EQ("98 pool pool 97 1x1x64\n"
-            "99 affine bn2 98 1x1x64\n"
-            "100 conv linear 99 1x1x10\n"
-            "101 affine linear 100 1x1x10\n",
-            Ops(graph, 98, n));
+  EXPECT_EQ(
+      "0 input input 32x32x3\n"
+      "1 conv conv1 0 32x32x16\n"
+      "2 affine bn1 1 32x32x16\n"
+      "3 activation hardtanh1 2 32x32x16\n"
+      "4 sign layer1.0.sign1 3 32x32x16\n"
+      "5 conv layer1.0.conv1 4 32x32x16\n"
+      "6 affine layer1.0.bn1 5 32x32x16\n"
+      "7 add layer1.0.add1 6 3 32x32x16\n"
+      "8 activation layer1.0.hardtanh1 7 32x32x16\n",
+      Ops(graph, 0, 9));
+  EXPECT_EQ(
+      "34 pool layer2.0.shortcut.pool 33 16x16x16\n"
+      "35 pad layer2.0.shortcut.pad 34 16x16x32\n"
+      "36 sign layer2.0.sign1 33 32x32x16\n"
+      "37 conv layer2.0.conv1 36 16x16x32\n"
+      "38 affine layer2.0.bn1 37 16x16x32\n"
+      "39 add layer2.0.add1 38 35 16x16x32\n",
+      Ops(graph, 34, 40));
+  EXPECT_EQ(
+      "98 pool pool 97 1x1x64\n"
+      "99 affine bn2 98 1x1x64\n"
+      "100 conv linear 99 1x1x10\n"
+      "101 affine linear 100 1x1x10\n",
+      Ops(graph, 98, n));
   EXPECT_EQ(n - 1, graph.output);
   EXPECT_EQ(ValueType::kU8, graph.node(0).type);
   EXPECT_EQ(ValueType::kI64, graph.node(1).type);
@@ -151,24 +154,26 @@ TEST(ImportTest, WideResNetPoolsBeforeItsLastConvolution) {
   const Network network = BuildNetwork("mcdonnell/wrn-8-1", {});
   const Graph graph = Import(network, RandomTensors(network, 1), kImageNet, nullptr);
   const int n = static_cast<int>(graph.nodes.size());
-  EXPECT_EQ("0 input input 32x32x3\n"
-            "1 conv conv0 0 32x32x16\n"
-            "2 affine conv0 1 32x32x16\n"
-            "3 affine group0.block0.bn0 2 32x32x16\n"
-            "4 activation group0.block0.relu0 3 32x32x16\n"
-            "5 conv group0.block0.conv0 4 32x32x16\n"
-            "6 affine group0.block0.bn1 5 32x32x16\n"
-            "7 activation group0.block0.relu1 6 32x32x16\n"
-            "8 conv group0.block0.conv1 7 32x32x16\n"
-            "9 affine group0.block0.conv1 8 32x32x16\n"
-            "10 add group0.block0.add 2 9 32x32x16\n",
-            Ops(graph, 0, 11));
-  EXPECT_EQ("31 affine bn 30 8x8x64\n"
-            "32 activation relu 31 8x8x64\n"
-            "33 pool pool 32 1x1x64\n"
-            "34 conv conv_last 33 1x1x10\n"
-            "35 affine bn_last 34 1x1x10\n",
-            Ops(graph, 31, n));
+  EXPECT_EQ(
+      "0 input input 32x32x3\n"
+      "1 conv conv0 0 32x32x16\n"
+      "2 affine conv0 1 32x32x16\n"
+      "3 affine group0.block0.bn0 2 32x32x16\n"
+      "4 activation group0.block0.relu0 3 32x32x16\n"
+      "5 conv group0.block0.conv0 4 32x32x16\n"
+      "6 affine group0.block0.bn1 5 32x32x16\n"
+      "7 activation group0.block0.relu1 6 32x32x16\n"
+      "8 conv group0.block0.conv1 7 32x32x16\n"
+      "9 affine group0.block0.conv1 8 32x32x16\n"
+      "10 add group0.block0.add 2 9 32x32x16\n",
+      Ops(graph, 0, 11));
+  EXPECT_EQ(
+      "31 affine bn 30 8x8x64\n"
+      "32 activation relu 31 8x8x64\n"
+      "33 pool pool 32 1x1x64\n"
+      "34 conv conv_last 33 1x1x10\n"
+      "35 affine bn_last 34 1x1x10\n",
+      Ops(graph, 31, n));
   EXPECT_EQ(n - 1, graph.output);
   EXPECT_EQ(ValueType::kF32, graph.node(5).type);
   const GraphNode& pool = Named(graph, "group1.block0.shortcut.pool", GraphOp::kAvgPool);
@@ -201,7 +206,8 @@ TEST(ImportTest, CodesAreTheSignsOfTheLatentWeightsChannelsLast) {
           for (int64_t tap = 0; tap < 9; ++tap) {
             const double w = weight.f32()[(o * inputs + c) * 9 + tap];
             if (std::fabs(w - mean) < 1e-6) continue;  // too near to say without the same rounding
-            ASSERT_EQ(w > mean ? 1 : -1, conv.codes[static_cast<size_t>((o * 9 + tap) * inputs + c)])
+            ASSERT_EQ(w > mean ? 1 : -1,
+                      conv.codes[static_cast<size_t>((o * 9 + tap) * inputs + c)])
                 << node.name;
           }
       }
@@ -211,7 +217,8 @@ TEST(ImportTest, CodesAreTheSignsOfTheLatentWeightsChannelsLast) {
 }
 
 TEST(ImportTest, BatchNormsAndScalesFoldInDoubleAndRoundOnce) {
-  const Network recu = BuildNetwork("recu/resnet20", {}), wide = BuildNetwork("mcdonnell/wrn-8-1", {});
+  const Network recu = BuildNetwork("recu/resnet20", {}),
+                wide = BuildNetwork("mcdonnell/wrn-8-1", {});
   const StateDict r = RandomTensors(recu, 3), w = RandomTensors(wide, 4);
   const Graph recu_graph = Import(recu, r, kImageNet, nullptr);
   const Graph wide_graph = Import(wide, w, kImageNet, nullptr);
@@ -219,8 +226,8 @@ TEST(ImportTest, BatchNormsAndScalesFoldInDoubleAndRoundOnce) {
 
   const GraphNode& bn1 = Named(recu_graph, "layer1.0.bn1", GraphOp::kAffine);
   for (int c = 0; c < 16; ++c) {
-    const double alpha = f(r, "layer1.0.bn1.weight")[c] /
-                         std::sqrt(f(r, "layer1.0.bn1.running_var")[c] + 1e-5);
+    const double alpha =
+        f(r, "layer1.0.bn1.weight")[c] / std::sqrt(f(r, "layer1.0.bn1.running_var")[c] + 1e-5);
     const auto i = static_cast<size_t>(c);
     EXPECT_EQ(static_cast<float>(alpha * f(r, "layer1.0.conv1.alpha")[c]), bn1.a[i]);
     EXPECT_EQ(static_cast<float>(f(r, "layer1.0.bn1.bias")[c] -
@@ -247,12 +254,12 @@ TEST(ImportTest, BatchNormsAndScalesFoldInDoubleAndRoundOnce) {
     EXPECT_EQ(0.0f, outer.b[i]);
     const double alpha0 = 1 / std::sqrt(f(w, "group0.block0.bn0.running_var")[c] + 1e-5);
     EXPECT_EQ(static_cast<float>(alpha0), alone.a[i]);
-    const double alpha_last = f(w, "bn_last.weight")[c] /
-                              std::sqrt(f(w, "bn_last.running_var")[c] + 1e-5);
+    const double alpha_last =
+        f(w, "bn_last.weight")[c] / std::sqrt(f(w, "bn_last.running_var")[c] + 1e-5);
     EXPECT_EQ(static_cast<float>(alpha_last), last.a[i]);
-    EXPECT_EQ(static_cast<float>(f(w, "bn_last.bias")[c] -
-                                 f(w, "bn_last.running_mean")[c] * alpha_last),
-              last.b[i]);
+    EXPECT_EQ(
+        static_cast<float>(f(w, "bn_last.bias")[c] - f(w, "bn_last.running_mean")[c] * alpha_last),
+        last.b[i]);
   }
 }
 
@@ -289,8 +296,8 @@ TEST_P(StemTest, IntegerSumsMeanTheConvolutionOfTheNormalisedImage) {
     const double scale = largest / LimbMaximum(limbs);
     double alpha = 1, beta = 0;
     if (recu) {
-      alpha = state.at("bn1.weight").f32()[o] /
-              std::sqrt(state.at("bn1.running_var").f32()[o] + 1e-5);
+      alpha =
+          state.at("bn1.weight").f32()[o] / std::sqrt(state.at("bn1.running_var").f32()[o] + 1e-5);
       beta = state.at("bn1.bias").f32()[o] - state.at("bn1.running_mean").f32()[o] * alpha;
     }
     EXPECT_EQ(static_cast<float>(alpha * scale), affine.a[static_cast<size_t>(o)]);
@@ -332,10 +339,11 @@ TEST(ImportTest, TheFloatStemKeepsItsWeightsAndTakesFloats) {
   const Network network = BuildNetwork("mcdonnell/wrn-8-1", {});
   const StateDict state = RandomTensors(network, 7);
   const Graph graph = Import(network, state, WithStem(Stem::kF32), nullptr);
-  EXPECT_EQ("0 input input 32x32x3\n"
-            "1 conv conv0 0 32x32x16\n"
-            "2 affine group0.block0.bn0 1 32x32x16\n",
-            Ops(graph, 0, 3));  // no scale, hence no affine of its own
+  EXPECT_EQ(
+      "0 input input 32x32x3\n"
+      "1 conv conv0 0 32x32x16\n"
+      "2 affine group0.block0.bn0 1 32x32x16\n",
+      Ops(graph, 0, 3));  // no scale, hence no affine of its own
   EXPECT_EQ(ValueType::kF32, graph.node(0).type);
   EXPECT_EQ(WeightKind::kFloat, graph.node(1).weight_kind);
   // [o][c][ky][kx] -> [o][ky][kx][c]
@@ -353,8 +361,8 @@ TEST(ImportTest, ZeroWeightsAndDeadChannelsAreCountedAndNamed) {
   StateDict state = RandomTensors(network, 9);
   float* weight = state["layer1.1.conv2.weight"].f32();
   for (int k = 0; k < 144; ++k) weight[k] = k < 72 ? -0.25f : 0.25f;
-  weight[3] = weight[100] = 0;                                    // the mean of channel 0
-  for (int k = 0; k < 144; ++k) weight[5 * 144 + k] = 0.7f;       // channel 5 is dead
+  weight[3] = weight[100] = 0;                               // the mean of channel 0
+  for (int k = 0; k < 144; ++k) weight[5 * 144 + k] = 0.7f;  // channel 5 is dead
   ImportReport report;
   const Graph graph = Import(network, state, kImageNet, &report);
   EXPECT_EQ(2 + 144, report.zero_weights);
@@ -375,7 +383,8 @@ TEST(ImportTest, ZeroWeightsAndDeadChannelsAreCountedAndNamed) {
   std::fill_n(zeros["group0.block0.conv1"].f32() + 144, 144, 0.0f);
   ImportReport wide_report;
   EXPECT_EQ(0.0f, Named(Import(wide, zeros, kImageNet, &wide_report), "group0.block0.conv1",
-                        GraphOp::kAffine).a[1]);
+                        GraphOp::kAffine)
+                      .a[1]);
   EXPECT_EQ(144, wide_report.zero_weights);
   EXPECT_EQ(1, wide_report.dead_channels);
 }
@@ -391,8 +400,7 @@ TEST(ImportTest, WhatCannotBeImportedIsRefusedInOneLine) {
   EXPECT_EQ("no error", error([](StateDict&, ImportOptions&) {}));
   EXPECT_EQ("tensor layer1.0.conv1.alpha is missing",
             error([](StateDict& state, ImportOptions&) { state.erase("layer1.0.conv1.alpha"); }));
-  EXPECT_EQ("tensor bn2.bias: shape 63, expected 64",
-            error([](StateDict& state, ImportOptions&) {
+  EXPECT_EQ("tensor bn2.bias: shape 63, expected 64", error([](StateDict& state, ImportOptions&) {
               state["bn2.bias"] = HostTensor::Zeros(DType::kF32, {63});
             }));
   EXPECT_EQ("tensor bn2.bias: type int64, expected float32",
@@ -402,8 +410,9 @@ TEST(ImportTest, WhatCannotBeImportedIsRefusedInOneLine) {
   for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()})
     EXPECT_EQ("tensor bn2.bias: holds a value that is not finite",
               error([bad](StateDict& state, ImportOptions&) { state["bn2.bias"].f32()[7] = bad; }));
-  EXPECT_EQ("tensor bn2.running_var: holds a negative variance",
-            error([](StateDict& state, ImportOptions&) { state["bn2.running_var"].f32()[7] = -1; }));
+  EXPECT_EQ(
+      "tensor bn2.running_var: holds a negative variance",
+      error([](StateDict& state, ImportOptions&) { state["bn2.running_var"].f32()[7] = -1; }));
   EXPECT_EQ("node layer1.0.bn1: its scale or bias does not fit a float32",
             error([](StateDict& state, ImportOptions&) {
               state["layer1.0.bn1.weight"].f32()[0] = 3e38f;
@@ -416,7 +425,8 @@ TEST(ImportTest, WhatCannotBeImportedIsRefusedInOneLine) {
 }
 
 TEST(ImportTest, StemsHaveTheNamesOfTheCommandLine) {
-  for (const char* name : {"i24", "i16", "i8", "f32"}) EXPECT_STREQ(name, StemName(ParseStem(name)));
+  for (const char* name : {"i24", "i16", "i8", "f32"})
+    EXPECT_STREQ(name, StemName(ParseStem(name)));
   EXPECT_EQ("unknown stem \"i32\", expected one of: i24, i16, i8, f32",
             ErrorOf([] { ParseStem("i32"); }));
 }

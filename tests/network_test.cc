@@ -75,10 +75,10 @@ TEST_P(PublishedNames, TensorsAreThoseOfThePublishedCodeInItsOrder) {
 
 INSTANTIATE_TEST_SUITE_P(
     NetworkTest, PublishedNames,
-    testing::Values(
-        std::array{"recu_resnet20.cifar.txt", "recu/resnet20", "10"},
-        std::array{"mcdonnell_wrn-20-1.classes10.txt", "mcdonnell/wrn-20-1", "10"},
-        std::array{"mcdonnell_wrn-20-10.classes100.txt", "mcdonnell/wrn-20-10", "100"}));
+    testing::Values(std::array{"recu_resnet20.cifar.txt", "recu/resnet20", "10"},
+                    std::array{"mcdonnell_wrn-20-1.classes10.txt", "mcdonnell/wrn-20-1", "10"},
+                    std::array{"mcdonnell_wrn-20-10.classes100.txt", "mcdonnell/wrn-20-10",
+                               "100"}));
 
 TEST(NetworkTest, NodesComeAfterTheirInputsAndHaveNamesOfTheirOwn) {
   for (const char* name : {"recu/resnet20", "mcdonnell/wrn-8-0.5", "mcdonnell/wrn-20-1"}) {
@@ -133,9 +133,10 @@ TEST(NetworkTest, WidthMayBeADecimalNumber) {
 TEST(NetworkTest, ANameOrArgumentThatCannotBeBuiltIsRefusedInOneLine) {
   EXPECT_EQ("unknown network \"recu/resnet21\", expected one of: mcdonnell/wrn-D-W, recu/resnet20",
             ErrorOf("recu/resnet21", {}));
-  EXPECT_EQ("unknown network \"mcdonnell/wrn-20\", expected one of: mcdonnell/wrn-D-W, "
-            "recu/resnet20",
-            ErrorOf("mcdonnell/wrn-20", {}));
+  EXPECT_EQ(
+      "unknown network \"mcdonnell/wrn-20\", expected one of: mcdonnell/wrn-D-W, "
+      "recu/resnet20",
+      ErrorOf("mcdonnell/wrn-20", {}));
   EXPECT_EQ("network recu/resnet20: unknown argument width; it takes: classes=10",
             ErrorOf("recu/resnet20", {{"width", "4"}}));
   EXPECT_EQ("network recu/resnet20: classes=ten: expected an integer from 2 to 100000",
@@ -146,9 +147,10 @@ TEST(NetworkTest, ANameOrArgumentThatCannotBeBuiltIsRefusedInOneLine) {
             ErrorOf("mcdonnell/wrn-21-1", {}));
   EXPECT_EQ("network mcdonnell/wrn-20-0: width 0: expected from 1/16 to 100",
             ErrorOf("mcdonnell/wrn-20-0", {}));
-  EXPECT_EQ("network mcdonnell/wrn-20-1.05: width 1.05: expected channels that double from group "
-            "to group",
-            ErrorOf("mcdonnell/wrn-20-1.05", {}));
+  EXPECT_EQ(
+      "network mcdonnell/wrn-20-1.05: width 1.05: expected channels that double from group "
+      "to group",
+      ErrorOf("mcdonnell/wrn-20-1.05", {}));
   EXPECT_EQ("network mcdonnell/wrn-20-1.2.3: 1.2.3 is not a number",
             ErrorOf("mcdonnell/wrn-20-1.2.3", {}));
 }
@@ -165,7 +167,8 @@ TEST(NetworkTest, ArgumentsSurviveTheirTextForm) {
 
 TEST(NetworkTest, DefaultLabelsAreOnePerClass) {
   for (const char* classes : {"10", "100", "37"}) {
-    const std::string labels = DefaultsOf(BuildNetwork("recu/resnet20", {{"classes", classes}})).labels;
+    const std::string labels =
+        DefaultsOf(BuildNetwork("recu/resnet20", {{"classes", classes}})).labels;
     EXPECT_EQ(std::stoi(classes), std::count(labels.begin(), labels.end(), '\n'));
   }
 }

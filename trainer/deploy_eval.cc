@@ -64,8 +64,8 @@ at::Tensor IntegerConv(const GraphNode& conv, const at::Tensor& x) {
                     {conv.channels, static_cast<int64_t>(conv.codes.size()) / conv.channels},
                     at::kInt)
           .to(type);
-  const at::Tensor padded = at::constant_pad_nd(
-      x.to(type), {0, 0, w.pad_left, w.pad_right, w.pad_top, w.pad_bottom}, 0);
+  const at::Tensor padded =
+      at::constant_pad_nd(x.to(type), {0, 0, w.pad_left, w.pad_right, w.pad_top, w.pad_bottom}, 0);
   const at::Tensor windows = padded.unfold(1, w.kernel_h, w.stride_h)
                                  .unfold(2, w.kernel_w, w.stride_w)  // [n oh ow c kh kw]
                                  .permute({0, 1, 2, 4, 5, 3})
@@ -83,9 +83,8 @@ at::Tensor FloatConv(const GraphNode& conv, const at::Tensor& x) {
   const OrderedSums sums(static_cast<int>(x.size(1)), static_cast<int>(x.size(2)),
                          static_cast<int>(x.size(3)), conv.window, weights);
   at::Tensor y = NewValue(conv, x.size(0));
-  ForEachRow(y, [&](int64_t image, int row) {
-    sums.Row(RowOf(x, image, 0), row, RowOf(y, image, row));
-  });
+  ForEachRow(
+      y, [&](int64_t image, int row) { sums.Row(RowOf(x, image, 0), row, RowOf(y, image, row)); });
   return y;
 }
 
@@ -109,8 +108,8 @@ at::Tensor AffineOf(const Graph& graph, const GraphNode& affine, const at::Tenso
   ForEachRow(z, [&](int64_t image, int row) {
     const float* in = RowOf(sums, image, row);
     float* out = RowOf(z, image, row);
-    const size_t first_class = row_class[static_cast<size_t>(row)] *
-                               static_cast<size_t>(affine.border_columns);
+    const size_t first_class =
+        row_class[static_cast<size_t>(row)] * static_cast<size_t>(affine.border_columns);
     for (size_t i = 0; i < column_class.size(); ++i)
       AffinePixel(in + i * channels, affine.a.data(),
                   affine.b.data() + (first_class + column_class[i]) * channels, channels,
@@ -149,8 +148,9 @@ at::Tensor AveragePool(const GraphNode& pool, const at::Tensor& x) {
         float sum = 0;
         for (int ky = rows.begin; ky < rows.end; ++ky)
           for (int kx = columns.begin; kx < columns.end; ++kx)
-            sum += RowOf(x, image, row * w.stride_h - w.pad_top + ky)
-                [(column * w.stride_w - w.pad_left + kx) * channels + c];
+            sum += RowOf(x, image,
+                         row * w.stride_h - w.pad_top +
+                             ky)[(column * w.stride_w - w.pad_left + kx) * channels + c];
         out[c] = sum * scale;
       }
     }
@@ -203,7 +203,8 @@ at::Tensor ExecuteGraph(const Graph& graph, const at::Tensor& input) {
     const GraphNode& node = graph.nodes[i];
     values[i] = ExecuteNode(graph, node, values).contiguous();
     for (const int from : node.inputs)
-      if (last_user[static_cast<size_t>(from)] == i) values[static_cast<size_t>(from)] = at::Tensor();
+      if (last_user[static_cast<size_t>(from)] == i)
+        values[static_cast<size_t>(from)] = at::Tensor();
   }
   return values[static_cast<size_t>(graph.output)].flatten(1);
 }
@@ -215,13 +216,12 @@ Evaluation EvaluateGraph(const Graph& graph, const Samples& samples,
   std::vector<float> logits;
   for (size_t first = 0; first < samples.size(); first += kBatch) {
     const size_t count = std::min(kBatch, samples.size() - first);
-    const at::Tensor input =
-        graph.node(0).type == ValueType::kU8
-            ? at::from_blob(const_cast<uint8_t*>(samples.image(first)),
-                            {static_cast<int64_t>(count), samples.height, samples.width,
-                             samples.channels},
-                            at::kByte)
-            : batcher.Images(first, count);
+    const at::Tensor input = graph.node(0).type == ValueType::kU8
+                                 ? at::from_blob(const_cast<uint8_t*>(samples.image(first)),
+                                                 {static_cast<int64_t>(count), samples.height,
+                                                  samples.width, samples.channels},
+                                                 at::kByte)
+                                 : batcher.Images(first, count);
     const at::Tensor out = ExecuteGraph(graph, input).contiguous();
     logits.insert(logits.end(), out.data_ptr<float>(), out.data_ptr<float>() + out.numel());
     progress(first + count);

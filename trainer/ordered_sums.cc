@@ -7,9 +7,9 @@
 namespace lbrt {
 namespace {
 
-constexpr size_t kLanes = 8;       // of a vector
-constexpr size_t kPanel = 16;      // output channels that are summed at once
-constexpr int kPixels = 4;         // side by side, so that the sums hide each other's latency
+constexpr size_t kLanes = 8;   // of a vector
+constexpr size_t kPanel = 16;  // output channels that are summed at once
+constexpr int kPixels = 4;     // side by side, so that the sums hide each other's latency
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
 
 // The hardware's fused multiply-add where a function was compiled for it, else numerics.h's. Both
@@ -26,13 +26,13 @@ struct PortableFma {
 // What one call of SumPixels reads: the valid taps of kPixels (or fewer) neighbouring pixels, which
 // have the same ones.
 struct Taps {
-  const float* image;     // at the first pixel's first valid tap
-  size_t row_stride;      // from one row of the image to the next
-  size_t pixel_stride;    // from one pixel's taps to the next's
-  const float* weights;   // of the first valid tap and the panel's first channel
+  const float* image;    // at the first pixel's first valid tap
+  size_t row_stride;     // from one row of the image to the next
+  size_t pixel_stride;   // from one pixel's taps to the next's
+  const float* weights;  // of the first valid tap and the panel's first channel
   size_t weight_row_stride, weight_stride;
-  int rows;               // valid ones
-  size_t run;             // valid columns * channels: contiguous in image and weights alike
+  int rows;    // valid ones
+  size_t run;  // valid columns * channels: contiguous in image and weights alike
 };
 
 template <class FusedMultiplyAdd, int pixels>
@@ -128,7 +128,8 @@ void OrderedSums::Row(const float* image, int out_y, float* out) const {
     const int in_y = out_y * window_.stride_h - window_.pad_top + rows.begin;
     const int in_x = x * window_.stride_w - window_.pad_left + columns.begin;
     taps.image = image + (static_cast<size_t>(in_y) * static_cast<size_t>(width_) +
-                          static_cast<size_t>(in_x)) * channels;
+                          static_cast<size_t>(in_x)) *
+                             channels;
     taps.weight_stride = padded_;
     taps.weight_row_stride = static_cast<size_t>(window_.kernel_w) * channels * padded_;
     const size_t first_tap = static_cast<size_t>(rows.begin * window_.kernel_w + columns.begin);

@@ -50,15 +50,15 @@ Network Build(const std::string& name, const std::vector<std::string>& numbers,
   const double depth = Number(name, numbers[0]), width = Number(name, numbers[1]);
   const int blocks = static_cast<int>((depth - 2) / 6);
   if (depth > 1000 || blocks < 1 || depth != 6 * blocks + 2)
-    throw InputError("network " + name, "depth " + numbers[0] +
-                                            ": expected 8, 14, 20, ... (6 n + 2, below 1000)");
+    throw InputError("network " + name,
+                     "depth " + numbers[0] + ": expected 8, 14, 20, ... (6 n + 2, below 1000)");
   if (!(16 * width >= 1 && width <= 100))
     throw InputError("network " + name, "width " + numbers[1] + ": expected from 1/16 to 100");
   int channels[3];
   for (int group = 0; group < 3; ++group) channels[group] = static_cast<int>((16 << group) * width);
   if (channels[1] != 2 * channels[0] || channels[2] != 2 * channels[1])
-    throw InputError("network " + name, "width " + numbers[1] +
-                                            ": expected channels that double from group to group");
+    throw InputError("network " + name,
+                     "width " + numbers[1] + ": expected channels that double from group to group");
 
   NetworkBuilder b(name, "mcdonnell", given);
   const int classes = b.IntegerArgument("classes", 10, 2, 100000);
@@ -76,10 +76,11 @@ Network Build(const std::string& name, const std::vector<std::string>& numbers,
 
 // (125.3, 123.0, 113.9) / 255 and (63.0, 62.1, 66.7) / 255, for CIFAR-100 too (methods.md 3.4).
 NetworkDefaults Defaults(const Network& network) {
-  return {"channels = 3\n"
-          "mean = 0.49137254901960782 0.4823529411764706 0.44666666666666671\n"
-          "std = 0.24705882352941178 0.24352941176470588 0.2615686274509804\n",
-          CifarLabels(network.node(network.output).channels)};
+  return {
+      "channels = 3\n"
+      "mean = 0.49137254901960782 0.4823529411764706 0.44666666666666671\n"
+      "std = 0.24705882352941178 0.24352941176470588 0.2615686274509804\n",
+      CifarLabels(network.node(network.output).channels)};
 }
 
 }  // namespace

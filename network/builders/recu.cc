@@ -5,7 +5,7 @@
 namespace lbrt {
 namespace {
 
-constexpr int kBlocks = 3;                     // a stage
+constexpr int kBlocks = 3;  // a stage
 constexpr int kStageChannels[] = {16, 32, 64};
 
 Value BinaryConv(NetworkBuilder& b, const std::string& block, const std::string& index, Value x,
@@ -15,8 +15,7 @@ Value BinaryConv(NetworkBuilder& b, const std::string& block, const std::string&
   const Value sums = b.Conv(conv, codes, channels, SquareWindow(3, stride, 1),
                             {WeightQuantizer::kRecu, conv + ".weight"});
   const Value normal = b.BatchNorm(block + ".bn" + index, sums);
-  return b.Hardtanh(block + ".hardtanh" + index,
-                    b.Add(block + ".add" + index, normal, shortcut));
+  return b.Hardtanh(block + ".hardtanh" + index, b.Add(block + ".add" + index, normal, shortcut));
 }
 
 Value Block(NetworkBuilder& b, const std::string& name, Value x, int channels, int stride) {
