@@ -1,5 +1,6 @@
 // A session: one caller's activations in one piece of memory, and the loop that runs a model.
 #include <cstring>
+#include <string_view>
 
 #include "runtime/float_environment.h"
 #include "runtime/model.h"
@@ -92,9 +93,9 @@ lbrt_status FindPort(const lbrt_session* session,
 }
 
 size_t PortNamed(const flatbuffers::Vector<flatbuffers::Offset<lbm::Port>>& ports,
-                 const char* name) {
+                 std::string_view name) {
   uint32_t i = 0;
-  while (i < ports.size() && std::strcmp(ports.Get(i)->name()->c_str(), name) != 0) ++i;
+  while (i < ports.size() && ports.Get(i)->name()->string_view() != name) ++i;
   return i;
 }
 
