@@ -1,8 +1,8 @@
 // lbrt for C++ hosts: runtime/lbrt.h with objects that own their memory and exceptions for errors.
 // Header-only, C++17.
 //
-//   const lbrt::Model model(bytes);              // the file's bytes, moved in or kept by the caller
-//   lbrt::Session session(model, {.threads = 2});
+//   const lbrt::Model model(bytes);  // of the file, which are copied; see Borrow
+//   lbrt::Session session(model);
 //   std::copy(pixels.begin(), pixels.end(), session.input().u8());
 //   session.Run();
 //   const float* logits = session.output().f32();

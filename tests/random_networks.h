@@ -51,10 +51,12 @@ class RandomNetwork {
  public:
   explicit RandomNetwork(uint64_t seed) : random_(seed) {
     const int batch = random_.Among({1, 1, 1, 2, 3});
-    const Value x = {lbm::TensorType::U8, random_.Among({1, 2, 5, 7, 8, 16, 32}),
-                     random_.Among({1, 3, 6, 8, 14, 16, 32, 35}), random_.Among({1, 3, 4})};
-    AddInput(x, batch);
+    Value x = {lbm::TensorType::U8, random_.Among({1, 2, 5, 7, 8, 16, 32}),
+               random_.Among({1, 3, 6, 8, 14, 16, 32, 35}), random_.Among({1, 3, 4})};
     narrow_ = random_.Chance(50);
+    wide_ = !narrow_ && random_.Chance(15);
+    if (wide_) x.h = 2, x.w = 70;
+    AddInput(x, batch);
     if (!narrow_ && random_.Chance(50))
       AddInput({lbm::TensorType::F32, x.h, x.w, random_.Among({1, 3, 16, 20})}, batch);
     const int ops = random_.Between(2, 7);
@@ -127,6 +129,7 @@ class RandomNetwork {
     const Window w = AnyWindow(x);
     int channels = random_.Among({1, 5, 16, 16, 20, 32, 33, 64, 65, 96});
     if (narrow_) channels = random_.Among({16, 16, 16, 16, 16, 32, 64});
+    if (wide_ && random_.Chance(50)) channels = random_.Among({130, 160});
     if (x.c > 8 && random_.Chance(40)) channels = x.c;
     const size_t outputs = static_cast<size_t>(channels);
     const size_t count = outputs * static_cast<size_t>(w.taps() * x.c);
@@ -217,6 +220,7 @@ class RandomNetwork {
 
   Random random_;
   bool narrow_ = false;  // channels that are one word a pixel, and nothing that wants rows
+  bool wide_ = false;    // rows that do not fit the scratch at once
   ModelFile file_;
   std::vector<PlainTensor> inputs_;
   std::vector<Value> values_;

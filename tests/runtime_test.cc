@@ -374,18 +374,68 @@ TEST(Runtime, BatchHeightAndWidthCanBeChangedWhenOpening) {
             std::vector<float>(output.f32(), output.f32() + output.size()));
 }
 
+// The control register of the floating-point unit, without what merely happened in between.
+#if defined(__SSE__) || defined(__aarch64__)
 #if defined(__SSE__)
+constexpr uint64_t kFlushAndRoundUp = 0x1F80 | 0x8000 | 0x0040 | 0x4000;
+uint64_t FloatControl() { return _mm_getcsr() & ~0x3Fu; }
+void SetFloatControl(uint64_t value) { _mm_setcsr(static_cast<uint32_t>(value)); }
+#else
+constexpr uint64_t kFlushAndRoundUp = 1u << 24 | 1u << 22;
+uint64_t FloatControl() {
+  uint64_t value;
+  asm volatile("mrs %0, fpcr" : "=r"(value));
+  return value;
+}
+void SetFloatControl(uint64_t value) { asm volatile("msr fpcr, %0" : : "r"(value) : "memory"); }
+#endif
+
 TEST(Runtime, TheCallersFloatingPointEnvironmentNeitherMattersNorChanges) {
   const Model model(LargeNetwork().Bytes());
   const std::vector<float> want = RunOnImage(model, {}, 2);
-  constexpr uint32_t kFlushRoundUp = 0x1F80 | 0x8000 | 0x0040 | 0x4000;
-  const uint32_t saved = _mm_getcsr();
-  _mm_setcsr(kFlushRoundUp);
+  const uint64_t saved = FloatControl();
+  SetFloatControl(kFlushAndRoundUp);
   const std::vector<float> got = RunOnImage(model, {}, 2);
-  const uint32_t after = _mm_getcsr();
-  _mm_setcsr(saved);
-  EXPECT_EQ(kFlushRoundUp, after & ~0x3Fu);  // but for what happened in between
+  const uint64_t after = FloatControl();
+  SetFloatControl(saved);
+  EXPECT_EQ(kFlushAndRoundUp, after);
   EXPECT_EQ(want, got);
+}
+
+TEST(Runtime, NorDoesThatOfAnyThreadItUses) {
+  const ModelFile file = LargeNetwork();
+  const Model model(file.Bytes());
+  const std::vector<float> want = RunOnImage(model, {}, 2);
+  struct Threads {
+    size_t calls = 0;
+    bool changed = false;
+  } threads;
+  lbrt_session_options options = {};
+  options.threads = 4;
+  options.parallel_context = &threads;
+  options.parallel_for = [](void* context, size_t tasks, lbrt_task task, void* argument) {
+    std::thread([&] {
+      auto& self = *static_cast<Threads*>(context);
+      SetFloatControl(kFlushAndRoundUp);
+      for (size_t i = 0; i < tasks; ++i) task(argument, i);
+      ++self.calls;
+      self.changed = self.changed || FloatControl() != kFlushAndRoundUp;
+    }).join();
+  };
+  lbrt_session* session = nullptr;
+  AlignedBytes memory = MakeSession(model, options, &session);
+  lbrt_tensor image = {}, logits = {};
+  image.struct_size = logits.struct_size = sizeof(lbrt_tensor);
+  ASSERT_EQ(LBRT_OK, lbrt_input(session, 0, &image));
+  ASSERT_EQ(LBRT_OK, lbrt_output(session, 0, &logits));
+  Random random(2);
+  for (ptrdiff_t i = 0; i < image.strides[0]; ++i)
+    static_cast<uint8_t*>(image.data)[i] = static_cast<uint8_t>(random.Bits());
+  ASSERT_EQ(LBRT_OK, lbrt_run(session));
+  const auto* got = static_cast<const float*>(logits.data);
+  EXPECT_GT(threads.calls, 1u);
+  EXPECT_FALSE(threads.changed);
+  EXPECT_EQ(want, std::vector<float>(got, got + 10));
 }
 
 TEST(Runtime, SubnormalResultsAreKeptWhateverTheCallerFlushes) {
@@ -398,10 +448,10 @@ TEST(Runtime, SubnormalResultsAreKeptWhateverTheCallerFlushes) {
   const Model model(file.Bytes());
   Session session(model);
   session.input().f32()[0] = 0.5f;
-  const uint32_t saved = _mm_getcsr();
-  _mm_setcsr(0x1F80 | 0x8040);
+  const uint64_t saved = FloatControl();
+  SetFloatControl(kFlushAndRoundUp);
   session.Run();
-  _mm_setcsr(saved);
+  SetFloatControl(saved);
   EXPECT_EQ(Bits(0x1p-127f), Bits(session.output().f32()[0]));
 }
 #endif
