@@ -17,8 +17,9 @@ data=/usr/share/datasets/fashion-mnist
 build=build/demo
 
 scripts/install-packages.sh demo
-cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=Release -DLBRT_TESTS=OFF > $build.log 2>&1 ||
-  { cat $build.log >&2; exit 1; }
+mkdir -p $build/images
+cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=Release -DLBRT_TESTS=OFF > $build/configure.log 2>&1 ||
+  { cat $build/configure.log >&2; exit 1; }
 cmake --build $build --target lbrun lbconvert
 
 # Image number $1 of the test file as a PNG file, named by its number and what it shows.
@@ -41,7 +42,6 @@ echo "Accuracy on the 10,000 test images of Fashion-MNIST"
 $build/bin/lbrun $model --eval $data
 
 if [ ${#images[@]} -eq 0 ]; then
-  mkdir -p $build/images
   gzip -dc $data/t10k-images-idx3-ubyte.gz > $build/pixels
   gzip -dc $data/t10k-labels-idx1-ubyte.gz > $build/labels
   for number in 0 1 2 3 23 7000; do

@@ -151,15 +151,6 @@ double Padded(const FloatLayer& layer, std::span<const float> in, int y, int x, 
 
 }  // namespace
 
-int64_t FloatLayer::macs() const {
-  if (kind != Kind::kConv) return 0;
-  int64_t taps = 0;  // valid ones, over all output positions
-  for (int y = 0; y < height; ++y)
-    for (int x = 0; x < width; ++x)
-      taps += ValidRows(window, in_height, y).size() * ValidColumns(window, in_width, x).size();
-  return taps * in_channels * channels;
-}
-
 size_t FloatLayer::outputs() const {
   return static_cast<size_t>(height) * static_cast<size_t>(width) * static_cast<size_t>(channels);
 }

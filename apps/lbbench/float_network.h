@@ -23,7 +23,6 @@ struct FloatLayer {
   std::vector<float> weights;         // kConv: [o][ky][kx][c]
   std::vector<float> bias;            // kConv: [o]
 
-  int64_t macs() const;
   size_t outputs() const;
 };
 

@@ -12,18 +12,6 @@
 namespace lbrt {
 namespace {
 
-// Multiply-adds of convolutions with +-1 weights.
-int64_t QuantizedMacs(const ModelRunner& runner) {
-  int64_t macs = 0;
-  for (uint32_t i = 0; i < runner.info().ops; ++i) {
-    lbrt_op op = {};
-    op.struct_size = sizeof op;
-    lbrt_model_op(runner.model(), i, &op);
-    if (std::string_view(op.precision).starts_with("1x")) macs += op.macs;
-  }
-  return macs;
-}
-
 void CheckAgainstInterpreter(const std::string& name, const RandomModel& model,
                              ModelRunner& runner) {
   runner.SetNoise();
@@ -64,7 +52,7 @@ NetworkBenchmark::NetworkBenchmark(const NetworkChoice& choice, const char* isa)
   options.isa = isa;
   const auto runner = std::make_shared<ModelRunner>(model.file, choice.name, options);
   CheckAgainstInterpreter(choice.name, model, *runner);
-  macs_ = QuantizedMacs(*runner);
+  macs_ = Count(model.network).quantized_macs;
   engines_.push_back({"lbrt", [runner] { runner->Run(); }});
   if (!choice.peers) return;
   const auto network = std::make_shared<FloatNetwork>(MakeFloatNetwork(model.network));

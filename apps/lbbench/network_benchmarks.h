@@ -28,7 +28,7 @@ class NetworkBenchmark {
 
   const std::string& name() const { return name_; }
   Peak peak() const { return peak_; }
-  int64_t macs() const { return macs_; }  // with quantized weights, padding not counted
+  int64_t macs() const { return macs_; }  // with quantized weights; as published: with padding
   const std::vector<Timed>& engines() const { return engines_; }  // lbrt's first
 
  private:
