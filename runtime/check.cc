@@ -55,8 +55,8 @@ Refusal CheckSegments(const FileView& view, uint64_t table_end, size_t size, boo
     const uint64_t gap = segment.offset() - end;
     const uint64_t segment_end = uint64_t{segment.offset()} + segment.size();
     if (segment_end > size)
-      return {"a segment is cut off", static_cast<int64_t>(segment_end),
-              static_cast<int64_t>(size), LBRT_TRUNCATED};
+      return {"a segment is cut off", static_cast<int64_t>(segment_end), static_cast<int64_t>(size),
+              LBRT_TRUNCATED};
     if (!AllZero(view.bytes + end, static_cast<size_t>(gap)))
       return {"the bytes between segments are not zero"};
     if (!skip_checksums &&
@@ -92,7 +92,7 @@ Refusal CheckInput(const lbm::Port& port, const FileView& file, const lbrt_model
   for (int32_t side : sides) {
     if (side < 1 || side > kMaxSide)
       return {"a side of a graph input is out of range", kMaxSide, side};
-    elements *= side;  // at most 2^64 / 2^... : each factor is below 2^16
+    elements *= side;  // below 2^28 before, and a side is below 2^16
     if (elements > kMaxElements) return {"a graph input is too large", kMaxElements, elements};
   }
   t.shape = {sides[0], sides[1], sides[2], sides[3]};
@@ -160,8 +160,7 @@ Refusal CheckFile(const void* file, size_t size, bool skip_checksums, FileView* 
     return {"a model has one width unless a feature says otherwise", 1, table.widths()->size()};
   if ((lbm::UsedFeatures(table) & ~header.features) != 0)
     return {"the feature mask does not name what the file uses",
-            static_cast<int64_t>(lbm::UsedFeatures(table)),
-            static_cast<int64_t>(header.features)};
+            static_cast<int64_t>(lbm::UsedFeatures(table)), static_cast<int64_t>(header.features)};
   return CheckSegments(*view, uint64_t{header.table_offset} + header.table_size, size,
                        skip_checksums);
 }

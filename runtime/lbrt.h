@@ -1,9 +1,10 @@
 /* lbrt: runs binary, ternary and any-precision networks (`.lbm` files). C99; C++: runtime/lbrt.hpp.
  *
  * The way through it:
- *   1. lbrt_model_bytes says how much memory a model needs on this CPU; lbrt_model_open verifies the
- *      file and prepares it there. A model is read-only: any number of threads and sessions share it.
- *   2. lbrt_session_bytes, lbrt_session_create: one caller's activations, in memory of the caller's.
+ *   1. lbrt_model_bytes says how much memory a model needs on this CPU; lbrt_model_open verifies
+ *      the file and prepares it there. A model is read-only: any number of threads and sessions
+ *      share it.
+ *   2. lbrt_session_bytes, lbrt_session_create: one caller's activations, in the caller's memory.
  *   3. Write the inputs (lbrt_input), lbrt_run, read the outputs (lbrt_output).
  *
  * The library never allocates memory, prints, aborts or throws, and has no global state. There is
@@ -33,24 +34,24 @@ typedef struct lbrt_session lbrt_session; /* opaque */
 
 typedef enum lbrt_status {
   LBRT_OK = 0,
-  LBRT_BAD_ARGUMENT = 1, /* a null pointer, an index out of range, a struct_size of no version */
-  LBRT_MISALIGNED = 2,   /* file or memory does not begin at a multiple of LBRT_ALIGNMENT */
-  LBRT_NOT_A_MODEL = 3,  /* it does not begin as a .lbm file does */
-  LBRT_BAD_VERSION = 4,  /* another version of the format */
-  LBRT_NEEDS_FEATURE = 5,  /* made for a newer (or larger) build of the library */
-  LBRT_TRUNCATED = 6,    /* shorter than the file says of itself */
-  LBRT_BAD_CHECKSUM = 7, /* bytes differ from what was written */
-  LBRT_BAD_MODEL = 8,    /* the table contradicts itself or the rules of the format */
-  LBRT_UNKNOWN_ISA = 9,  /* no such instruction set here: see lbrt_isa_name */
+  LBRT_BAD_ARGUMENT = 1,  /* a null pointer, an index out of range, a struct_size of no version */
+  LBRT_MISALIGNED = 2,    /* file or memory does not begin at a multiple of LBRT_ALIGNMENT */
+  LBRT_NOT_A_MODEL = 3,   /* it does not begin as a .lbm file does */
+  LBRT_BAD_VERSION = 4,   /* another version of the format */
+  LBRT_NEEDS_FEATURE = 5, /* made for a newer (or larger) build of the library */
+  LBRT_TRUNCATED = 6,     /* shorter than the file says of itself */
+  LBRT_BAD_CHECKSUM = 7,  /* bytes differ from what was written */
+  LBRT_BAD_MODEL = 8,     /* the table contradicts itself or the rules of the format */
+  LBRT_UNKNOWN_ISA = 9,   /* no such instruction set here: see lbrt_isa_name */
   LBRT_TOO_LITTLE_MEMORY = 10, /* less than lbrt_model_bytes or lbrt_session_bytes asks for */
-  LBRT_BAD_WIDTH = 11    /* the model cannot run at that many bits per weight */
+  LBRT_BAD_WIDTH = 11          /* the model cannot run at that many bits per weight */
 } lbrt_status;
 
 /* One sentence in English, without a full stop. */
 const char* lbrt_status_text(lbrt_status status);
 
-/* Why something was refused, in detail. `what` is a static sentence; all else is -1 or NULL where it
- * does not apply. */
+/* Why something was refused, in detail. `what` is a static sentence; all else is -1 or NULL where
+ * it does not apply. */
 typedef struct lbrt_error {
   size_t struct_size;
   const char* what;
@@ -59,20 +60,20 @@ typedef struct lbrt_error {
   int64_t expected, actual;
 } lbrt_error;
 
-/* Instruction sets (columns of kernels/kernels.h) this build has and this CPU can run, slowest first:
- * "scalar", ...; NULL from `index` = their number on. */
+/* Instruction sets (columns of kernels/kernels.h) this build has and this CPU can run, slowest
+ * first: "scalar", ...; NULL from `index` = their number on. */
 const char* lbrt_isa_name(size_t index);
 
 /* ---- Models ---- */
 
 typedef struct lbrt_model_options {
   size_t struct_size;
-  const char* isa;         /* NULL = the environment variable LBRT_ISA, or else the best there is */
-  int32_t skip_checksums;  /* 1 = do not compare the segments' (they protect answers, not memory);
-                              header and table are always verified */
-  int32_t batch;           /* images per run; 0 = as in the file */
-  int32_t height, width;   /* of input 0; 0 = as in the file */
-  lbrt_error* error;       /* out, may be NULL */
+  const char* isa;        /* NULL = the environment variable LBRT_ISA, or else the best there is */
+  int32_t skip_checksums; /* 1 = do not compare the segments' (they protect answers, not memory);
+                             header and table are always verified */
+  int32_t batch;          /* images per run; 0 = as in the file */
+  int32_t height, width;  /* of input 0; 0 = as in the file */
+  lbrt_error* error;      /* out, may be NULL */
 } lbrt_model_options;
 
 /* `options` may be NULL: all defaults. The file's memory must be readable as long as the model is
@@ -87,14 +88,14 @@ typedef struct lbrt_info {
   uint32_t inputs, outputs, ops, tensors;
   uint32_t labels, notes, measurements;
   uint32_t width_count;
-  const uint8_t* widths;       /* bits per weight it can run at, ascending */
+  const uint8_t* widths; /* bits per weight it can run at, ascending */
   const char* isa;
-  uint64_t features;           /* required-feature mask of the file */
-  size_t weight_bytes;         /* of all segments of the file */
-  size_t repacked_bytes;       /* weights copied into another order for this ISA */
-  size_t arena_bytes;          /* activations of one session */
-  size_t arena_lower_bound;    /* the largest number of bytes alive at once; no plan can need less */
-  size_t scratch_bytes;        /* of one session, per thread */
+  uint64_t features;        /* required-feature mask of the file */
+  size_t weight_bytes;      /* of all segments of the file */
+  size_t repacked_bytes;    /* weights copied into another order for this ISA */
+  size_t arena_bytes;       /* activations of one session */
+  size_t arena_lower_bound; /* the largest number of bytes alive at once; no plan can need less */
+  size_t scratch_bytes;     /* of one session, per thread */
 } lbrt_info;
 lbrt_status lbrt_model_info(const lbrt_model* model, lbrt_info* info);
 
@@ -116,9 +117,9 @@ typedef struct lbrt_tensor {
                                 (images/preprocess.h); NULL = none */
   uint32_t index;            /* among the model's tensors */
   lbrt_type type;
-  int32_t shape[4];          /* batch, height, width, channels */
-  ptrdiff_t strides[4];      /* in bytes; inputs and outputs are dense, channels innermost */
-  void* data;                /* NULL where there is no session */
+  int32_t shape[4];     /* batch, height, width, channels */
+  ptrdiff_t strides[4]; /* in bytes; inputs and outputs are dense, channels innermost */
+  void* data;           /* NULL where there is no session */
 } lbrt_tensor;
 
 /* Shapes without a session; `data` is NULL. */
@@ -128,16 +129,16 @@ lbrt_status lbrt_model_output(const lbrt_model* model, size_t index, lbrt_tensor
 /* What will run, for people and profiles. Texts are static, but for the name. */
 typedef struct lbrt_op {
   size_t struct_size;
-  const char* name;       /* from the file, may be NULL */
-  const char* kind;       /* "conv", "eltwise", "avg_pool" */
-  const char* kernel;     /* row of kernels/kernels.h */
+  const char* name;   /* from the file, may be NULL */
+  const char* kind;   /* "conv", "eltwise", "avg_pool" */
+  const char* kernel; /* row of kernels/kernels.h */
   const char* isa;
-  const char* precision;  /* weights x activations: "1x1", "1xf32", "i24xu8", "f32xf32"; else type */
-  const char* why;        /* why this kernel */
-  int64_t macs;           /* multiply-adds, padding not counted */
-  size_t weight_bytes;    /* in the file */
-  int32_t shape[4];       /* of the result */
-  size_t tensor_count;    /* how many tensors it makes: see lbrt_op_tensor */
+  const char* precision; /* weights x activations: "1x1", "1xf32", "i24xu8", "f32xf32"; else type */
+  const char* why;       /* why this kernel */
+  int64_t macs;          /* multiply-adds, padding not counted */
+  size_t weight_bytes;   /* in the file */
+  int32_t shape[4];      /* of the result */
+  size_t tensor_count;   /* how many tensors it makes: see lbrt_op_tensor */
 } lbrt_op;
 lbrt_status lbrt_model_op(const lbrt_model* model, size_t index, lbrt_op* op);
 /* Tensor `index` of the ones op `op` makes, as an index among the model's tensors. */
@@ -147,7 +148,7 @@ lbrt_status lbrt_model_tensor(const lbrt_model* model, size_t index, lbrt_tensor
 
 /* ---- Sessions ---- */
 
-/* Calls task(argument, i) once for each i < tasks, on any threads, and returns when all are done. */
+/* Calls task(argument, i) once for each i < tasks, on any threads; returns when all are done. */
 typedef void (*lbrt_task)(void* argument, size_t index);
 typedef void (*lbrt_parallel_for)(void* context, size_t tasks, lbrt_task task, void* argument);
 
@@ -156,13 +157,13 @@ typedef void (*lbrt_observer)(void* context, const lbrt_session* session, size_t
 
 typedef struct lbrt_session_options {
   size_t struct_size;
-  int32_t threads;  /* the most tasks at once; 0 or 1 = none but the caller's thread. Results do not
-                       depend on it. */
-  lbrt_parallel_for parallel_for;  /* needed for threads > 1; e.g. lbrt_pool_run */
+  int32_t threads; /* the most tasks at once; 0 or 1 = none but the caller's thread. Results do not
+                      depend on it. */
+  lbrt_parallel_for parallel_for; /* needed for threads > 1; e.g. lbrt_pool_run */
   void* parallel_context;
-  lbrt_observer observer;          /* may be NULL */
+  lbrt_observer observer; /* may be NULL */
   void* observer_context;
-  lbrt_error* error;               /* out, may be NULL */
+  lbrt_error* error; /* out, may be NULL */
 } lbrt_session_options;
 
 lbrt_status lbrt_session_bytes(const lbrt_model* model, const lbrt_session_options* options,
@@ -176,9 +177,9 @@ lbrt_status lbrt_output(const lbrt_session* session, size_t index, lbrt_tensor* 
 lbrt_status lbrt_input_by_name(const lbrt_session* session, const char* name, lbrt_tensor* tensor);
 lbrt_status lbrt_output_by_name(const lbrt_session* session, const char* name, lbrt_tensor* tensor);
 
-/* Cannot fail but for a null pointer. Sets the floating-point environment it needs (no flush to zero,
- * round to nearest) in every thread it uses, and restores the caller's. One session runs on one
- * thread at a time. */
+/* Cannot fail but for a null pointer. Sets the floating-point environment it needs (no flush to
+ * zero, round to nearest) in every thread it uses, and restores the caller's. One session runs on
+ * one thread at a time. */
 lbrt_status lbrt_run(lbrt_session* session);
 
 /* Bits per weight of the next runs: one of lbrt_info.widths. */

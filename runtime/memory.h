@@ -35,8 +35,8 @@ class Allocator {
 // Callers' memory begins at a multiple of LBRT_ALIGNMENT, which is less.
 inline void* AlignUp(void* memory) {
   const auto address = reinterpret_cast<uintptr_t>(memory);
-  return static_cast<uint8_t*>(memory) + (kMemoryAlignment - address % kMemoryAlignment) %
-                                             kMemoryAlignment;
+  return static_cast<uint8_t*>(memory) +
+         (kMemoryAlignment - address % kMemoryAlignment) % kMemoryAlignment;
 }
 inline bool IsAligned(const void* pointer, size_t alignment) {
   return reinterpret_cast<uintptr_t>(pointer) % alignment == 0;

@@ -87,8 +87,7 @@ const lbrt_model* BuildModel(const lbrt_model& planned, ArenaTensor* planned_ten
   for (size_t i = 0; i < planned.op_count; ++i) {
     const OpView view = {planned.file, planned_tensors, planned.tensor_count,
                          static_cast<int32_t>(i)};
-    const PreparedOp op =
-        FindOp(view.op().body_type())->prepare(view, *planned.kernels, memory);
+    const PreparedOp op = FindOp(view.op().body_type())->prepare(view, *planned.kernels, memory);
     if (model == nullptr) continue;
     ops[i] = op;
     if (op.scratch_bytes > model->scratch_bytes) model->scratch_bytes = op.scratch_bytes;
@@ -128,7 +127,8 @@ lbrt_status OpenOrMeasure(const void* file, size_t size, const lbrt_model_option
 
   // The tensors, until it is known how much memory the model needs: some 100 bytes each, and
   // CheckFile limits their number. There is no heap to ask.
-  auto* tensors = static_cast<ArenaTensor*>(__builtin_alloca(planned.tensor_count * sizeof(ArenaTensor)));
+  auto* tensors =
+      static_cast<ArenaTensor*>(__builtin_alloca(planned.tensor_count * sizeof(ArenaTensor)));
   auto* buffers = static_cast<Buffer*>(__builtin_alloca(planned.tensor_count * sizeof(Buffer)));
   auto* order = static_cast<uint32_t*>(__builtin_alloca(planned.tensor_count * sizeof(uint32_t)));
   if (Refusal r = CheckTable(planned.file, &options, tensors))
@@ -218,9 +218,7 @@ lbrt_status lbrt_model_open(const void* file, size_t size, const lbrt_model_opti
 lbrt_status lbrt_model_info(const lbrt_model* model, lbrt_info* info) {
   if (model == nullptr) return LBRT_BAD_ARGUMENT;
   const lbrt::lbm::Model& table = *model->file.table;
-  const auto count = [](const auto* list) {
-    return list != nullptr ? list->size() : uint32_t{0};
-  };
+  const auto count = [](const auto* list) { return list != nullptr ? list->size() : uint32_t{0}; };
   lbrt_info result = {};
   result.inputs = table.inputs()->size();
   result.outputs = table.outputs()->size();
@@ -248,8 +246,7 @@ const char* lbrt_label(const lbrt_model* model, size_t index) {
   return labels->Get(static_cast<uint32_t>(index))->c_str();
 }
 
-lbrt_status lbrt_note(const lbrt_model* model, size_t index, const char** key,
-                      const char** value) {
+lbrt_status lbrt_note(const lbrt_model* model, size_t index, const char** key, const char** value) {
   const auto* notes = model != nullptr ? model->file.table->provenance() : nullptr;
   if (notes == nullptr || index >= notes->size() || key == nullptr || value == nullptr)
     return LBRT_BAD_ARGUMENT;
@@ -273,14 +270,16 @@ lbrt_status lbrt_model_input(const lbrt_model* model, size_t index, lbrt_tensor*
   if (model == nullptr || index >= model->file.table->inputs()->size()) return LBRT_BAD_ARGUMENT;
   const auto* port = model->file.table->inputs()->Get(static_cast<uint32_t>(index));
   return WriteStruct(DescribeTensor(*model, port->tensor(), port, nullptr), tensor)
-             ? LBRT_OK : LBRT_BAD_ARGUMENT;
+             ? LBRT_OK
+             : LBRT_BAD_ARGUMENT;
 }
 
 lbrt_status lbrt_model_output(const lbrt_model* model, size_t index, lbrt_tensor* tensor) {
   if (model == nullptr || index >= model->file.table->outputs()->size()) return LBRT_BAD_ARGUMENT;
   const auto* port = model->file.table->outputs()->Get(static_cast<uint32_t>(index));
   return WriteStruct(DescribeTensor(*model, port->tensor(), port, nullptr), tensor)
-             ? LBRT_OK : LBRT_BAD_ARGUMENT;
+             ? LBRT_OK
+             : LBRT_BAD_ARGUMENT;
 }
 
 lbrt_status lbrt_model_tensor(const lbrt_model* model, size_t index, lbrt_tensor* tensor) {

@@ -31,9 +31,15 @@ lbrt_session* BuildSession(const lbrt_model& model, const lbrt_session_options& 
   auto* arena = allocator.Take<uint8_t>(model.arena_bytes, kMemoryAlignment);
   auto* scratch = allocator.Take<uint8_t>(stride * threads, kMemoryAlignment);
   if (session != nullptr)
-    *session = {&model, arena, scratch, static_cast<size_t>(stride), threads,
-                options.parallel_for, options.parallel_context,
-                options.observer, options.observer_context};
+    *session = {&model,
+                arena,
+                scratch,
+                static_cast<size_t>(stride),
+                threads,
+                options.parallel_for,
+                options.parallel_context,
+                options.observer,
+                options.observer_context};
   return session;
 }
 
@@ -44,16 +50,15 @@ lbrt_status CreateOrMeasure(const lbrt_model* model, const lbrt_session_options*
   const auto refuse = [&](const Refusal& r) { return Refuse(r, nullptr, options.error); };
   constexpr int32_t kMostThreads = 1024;
   if (options.threads < 0 || options.threads > kMostThreads)
-    return refuse({"a number of threads out of range", kMostThreads, options.threads,
-                   LBRT_BAD_ARGUMENT});
+    return refuse(
+        {"a number of threads out of range", kMostThreads, options.threads, LBRT_BAD_ARGUMENT});
   if (options.threads > 1 && options.parallel_for == nullptr)
-    return refuse({"several threads without a parallel_for", -1, options.threads,
-                   LBRT_BAD_ARGUMENT});
+    return refuse(
+        {"several threads without a parallel_for", -1, options.threads, LBRT_BAD_ARGUMENT});
   Allocator measure(nullptr);
   BuildSession(*model, options, measure);
   const uint64_t want = measure.used() + kMemoryAlignment - LBRT_ALIGNMENT;
-  if (want > SIZE_MAX / 2)
-    return refuse({"needs more memory than this machine can address"});
+  if (want > SIZE_MAX / 2) return refuse({"needs more memory than this machine can address"});
   *needed = static_cast<size_t>(want);
   if (session == nullptr) return LBRT_OK;
 
@@ -89,7 +94,8 @@ lbrt_status FindPort(const lbrt_session* session,
   if (index >= ports.size()) return LBRT_BAD_ARGUMENT;
   const lbm::Port* port = ports.Get(static_cast<uint32_t>(index));
   return WriteStruct(DescribeTensor(*session->model, port->tensor(), port, session->arena), tensor)
-             ? LBRT_OK : LBRT_BAD_ARGUMENT;
+             ? LBRT_OK
+             : LBRT_BAD_ARGUMENT;
 }
 
 size_t PortNamed(const flatbuffers::Vector<flatbuffers::Offset<lbm::Port>>& ports,
@@ -100,8 +106,8 @@ size_t PortNamed(const flatbuffers::Vector<flatbuffers::Offset<lbm::Port>>& port
 }
 
 // Element (n, y, x, c) of a tensor, whatever its layout.
-float ReadElement(const uint8_t* arena, const ArenaTensor& t, const Place& place, size_t n, size_t y,
-                  size_t x, size_t c) {
+float ReadElement(const uint8_t* arena, const ArenaTensor& t, const Place& place, size_t n,
+                  size_t y, size_t x, size_t c) {
   const uint8_t* pixel = arena + place.At(n, y, x);
   switch (t.type) {
     case lbm::TensorType::U8: return pixel[c];
@@ -139,8 +145,7 @@ lbrt_status lbrt_output(const lbrt_session* session, size_t index, lbrt_tensor* 
   return lbrt::FindPort(session, *session->model->file.table->outputs(), index, tensor);
 }
 
-lbrt_status lbrt_input_by_name(const lbrt_session* session, const char* name,
-                               lbrt_tensor* tensor) {
+lbrt_status lbrt_input_by_name(const lbrt_session* session, const char* name, lbrt_tensor* tensor) {
   if (session == nullptr || name == nullptr) return LBRT_BAD_ARGUMENT;
   return lbrt_input(session, lbrt::PortNamed(*session->model->file.table->inputs(), name), tensor);
 }

@@ -68,9 +68,7 @@ struct Place {
   size_t width = 0, height = 0, ring = 0;  // in pixels
 
   bool used() const { return offset != kNowhere; }
-  size_t At(size_t n, size_t y, size_t x) const {
-    return offset + n * image + y * row + x * pixel;
-  }
+  size_t At(size_t n, size_t y, size_t x) const { return offset + n * image + y * row + x * pixel; }
   // The pixel under tap (0, 0) of a window whose first tap lies `top` and `left` outside of (y, x);
   // inside the ring.
   size_t AtTap(size_t n, size_t y, size_t x, size_t top, size_t left) const {

@@ -23,8 +23,8 @@ struct Header {
   uint64_t features;      // schema/features.h: a reader that lacks one of these refuses the file
   uint32_t table_offset;  // of the FlatBuffers table (schema/lbm.fbs); a multiple of 16
   uint32_t table_size;
-  uint32_t table_crc;     // CRC-32C of the table's bytes
-  uint32_t header_crc;    // CRC-32C of the 28 bytes above
+  uint32_t table_crc;   // CRC-32C of the table's bytes
+  uint32_t header_crc;  // CRC-32C of the 28 bytes above
 };
 static_assert(sizeof(Header) == 32 && offsetof(Header, header_crc) == 28);
 

@@ -14,8 +14,9 @@ std::atomic<long> allocations{0};
 
 // Every allocation of this program, by any library, is counted.
 #if defined(__SANITIZE_ADDRESS__)
-extern "C" int __sanitizer_install_malloc_and_free_hooks(
-    void (*malloc_hook)(const volatile void*, size_t), void (*free_hook)(const volatile void*));
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*,
+                                                                             size_t),
+                                                         void (*free_hook)(const volatile void*));
 static const int installed = __sanitizer_install_malloc_and_free_hooks(
     [](const volatile void*, size_t) { ++allocations; }, [](const volatile void*) {});
 #elif defined(__GLIBC__)
@@ -68,8 +69,8 @@ TEST(Alloc, OpeningCreatingAndRunningTakeNothingFromTheHeap) {
     status = lbrt_model_open(file.data(), file.size(), nullptr, model_memory.data(),
                              model_memory.size(), &model);
   if (status == LBRT_OK)
-    status = lbrt_session_create(model, nullptr, session_memory.data(), session_memory.size(),
-                                 &session);
+    status =
+        lbrt_session_create(model, nullptr, session_memory.data(), session_memory.size(), &session);
   for (int i = 0; i < 3 && status == LBRT_OK; ++i) status = lbrt_run(session);
   const long after = allocations;
   EXPECT_EQ(LBRT_OK, status);
@@ -81,9 +82,8 @@ TEST(Alloc, RunningOnAPoolTakesNothingFromTheHeap) {
   ModelFile model_file;
   Random random(1);
   const int input = model_file.AddInput(lbm::TensorType::F32, {1, 64, 64, 16});
-  lbm::ConvT& conv =
-      model_file.AddConv(input, SquareWindow(3, 1, 1), lbm::WeightKind::Sign, 16,
-                         model_file.AddSigns(RandomSigns(16 * 9 * 16, &random), 16));
+  lbm::ConvT& conv = model_file.AddConv(input, SquareWindow(3, 1, 1), lbm::WeightKind::Sign, 16,
+                                        model_file.AddSigns(RandomSigns(16 * 9 * 16, &random), 16));
   model_file.AddOutput(model_file.StoreF32(model_file.AddStage(conv)));
   AlignedBytes file(model_file.Bytes());
   AlignedBytes model_memory(1 << 20), session_memory(4 << 20);

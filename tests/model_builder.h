@@ -152,9 +152,9 @@ struct ModelFile {
     size_t end = sizeof(lbm::Header) + Pack(placed, nullptr);
     for (size_t i = 0; i < segments.size(); ++i) {
       end = (end + alignment - 1) / alignment * alignment;
-      placed.segments[i] = lbm::Segment(static_cast<uint32_t>(end),
-                                        static_cast<uint32_t>(segments[i].size()),
-                                        lbm::Crc32c(segments[i].data(), segments[i].size()));
+      placed.segments[i] =
+          lbm::Segment(static_cast<uint32_t>(end), static_cast<uint32_t>(segments[i].size()),
+                       lbm::Crc32c(segments[i].data(), segments[i].size()));
       end += segments[i].size();
     }
     std::vector<uint8_t> packed;

@@ -33,13 +33,12 @@ Opened Open(const std::vector<uint8_t>& file, bool skip_checksums = false) {
   if (status == LBRT_OK) {
     AlignedBytes model_memory(bytes);
     const lbrt_model* model = nullptr;
-    status = lbrt_model_open(memory.data(), file.size(), &options, model_memory.data(), bytes,
-                             &model);
+    status =
+        lbrt_model_open(memory.data(), file.size(), &options, model_memory.data(), bytes, &model);
   }
   if (status == LBRT_OK) return {status, "", -1, ""};
   EXPECT_NE(nullptr, error.what);
-  return {status, error.what ? error.what : "", error.op,
-          error.op_name ? error.op_name : ""};
+  return {status, error.what ? error.what : "", error.op, error.op_name ? error.op_name : ""};
 }
 
 TEST(ModelFile, TheTinyModelOpens) {
@@ -152,7 +151,9 @@ const Rule kRules[] = {
        for (int i = 0; i < 1024; ++i) f.AddTensor(lbm::TensorType::F32);
      }},
     {"a model has one width unless a feature says otherwise", -1,
-     [](auto& f) { f.table.widths = {1, 2}; }},
+     [](auto& f) {
+       f.table.widths = {1, 2};
+     }},
     {"a model has one width unless a feature says otherwise", -1,
      [](auto& f) { f.table.widths = {}; }},
     {"a tensor of unknown type", -1,
@@ -160,20 +161,34 @@ const Rule kRules[] = {
     {"a graph input names a tensor that does not exist", -1,
      [](auto& f) { f.table.inputs[0]->tensor = 99; }},
     {"two graph inputs name the same tensor", -1,
-     [](auto& f) {
-       f.table.inputs.push_back(std::make_unique<lbm::PortT>(*f.table.inputs[0]));
-     }},
+     [](auto& f) { f.table.inputs.push_back(std::make_unique<lbm::PortT>(*f.table.inputs[0])); }},
     {"a graph input must be u8 or f32", -1,
      [](auto& f) { f.table.tensors[0]->type = lbm::TensorType::Bits; }},
     {"a graph input has no shape of four", -1, [](auto& f) { SetShape(f, {}); }},
-    {"a graph input has no shape of four", -1, [](auto& f) { SetShape(f, {1, 4, 4}); }},
-    {"a side of a graph input is out of range", -1, [](auto& f) { SetShape(f, {1, 0, 4, 1}); }},
-    {"a side of a graph input is out of range", -1, [](auto& f) { SetShape(f, {-1, 4, 4, 1}); }},
+    {"a graph input has no shape of four", -1,
+     [](auto& f) {
+       SetShape(f, {1, 4, 4});
+     }},
     {"a side of a graph input is out of range", -1,
-     [](auto& f) { SetShape(f, {1, 70000, 4, 1}); }},
-    {"a graph input is too large", -1, [](auto& f) { SetShape(f, {1, 65535, 65535, 1}); }},
+     [](auto& f) {
+       SetShape(f, {1, 0, 4, 1});
+     }},
+    {"a side of a graph input is out of range", -1,
+     [](auto& f) {
+       SetShape(f, {-1, 4, 4, 1});
+     }},
+    {"a side of a graph input is out of range", -1,
+     [](auto& f) {
+       SetShape(f, {1, 70000, 4, 1});
+     }},
+    {"a graph input is too large", -1,
+     [](auto& f) {
+       SetShape(f, {1, 65535, 65535, 1});
+     }},
     {"a tensor that is no graph input has a shape", -1,
-     [](auto& f) { f.table.tensors[1]->shape = {1, 4, 4, 8}; }},
+     [](auto& f) {
+       f.table.tensors[1]->shape = {1, 4, 4, 8};
+     }},
     {"a tensor that no op makes", -1, [](auto& f) { f.AddTensor(lbm::TensorType::F32); }},
     {"a graph output names a tensor that does not exist", -1,
      [](auto& f) { f.table.outputs[0]->tensor = 99; }},
@@ -183,8 +198,7 @@ const Rule kRules[] = {
        f.AddInput(lbm::TensorType::F32, {1, 1, 1, 1});
        f.table.outputs[0]->tensor = 10;
      }},
-    {"labels are not as many as output channels", -1,
-     [](auto& f) { f.table.labels.pop_back(); }},
+    {"labels are not as many as output channels", -1, [](auto& f) { f.table.labels.pop_back(); }},
     {"an op of no known kind", 3, [](auto& f) { f.table.ops[3]->body.Reset(); }},
 
     {"reads a tensor that does not exist", 1, [](auto& f) { Conv(f, 1).input = 99; }},
@@ -194,28 +208,34 @@ const Rule kRules[] = {
     {"signs as weights want f32 or bits, not u8", 0,
      [](auto& f) { Conv(f, 0).kind = lbm::WeightKind::Sign; }},
     {"f32 weights want an f32 input", 5, [](auto& f) { Conv(f, 5).input = 2; }},
-    {"fixed-point weights want a u8 input", 0, [](auto& f) {
-       f.table.tensors[0]->type = lbm::TensorType::F32;
-     }},
+    {"fixed-point weights want a u8 input", 0,
+     [](auto& f) { f.table.tensors[0]->type = lbm::TensorType::F32; }},
     {"unknown kind of weights", 1,
      [](auto& f) { Conv(f, 1).kind = static_cast<lbm::WeightKind>(7); }},
-    {"a window or stride of zero", 1, [](auto& f) { SetWindow(f, 1, {0, 3, 1, 1, 0, 0, 0, 0}); }},
-    {"a window or stride of zero", 1, [](auto& f) { SetWindow(f, 1, {3, 3, 1, 0, 1, 1, 1, 1}); }},
+    {"a window or stride of zero", 1,
+     [](auto& f) {
+       SetWindow(f, 1, {0, 3, 1, 1, 0, 0, 0, 0});
+     }},
+    {"a window or stride of zero", 1,
+     [](auto& f) {
+       SetWindow(f, 1, {3, 3, 1, 0, 1, 1, 1, 1});
+     }},
     {"a window is too large", 1, [](auto& f) { SetWindow(f, 1, SquareWindow(17, 1, 8)); }},
-    {"padding is as large as the window", 1, [](auto& f) { SetWindow(f, 1, SquareWindow(3, 1, 3)); }},
+    {"padding is as large as the window", 1,
+     [](auto& f) { SetWindow(f, 1, SquareWindow(3, 1, 3)); }},
     {"a window is larger than its padded input", 1,
      [](auto& f) { SetWindow(f, 1, SquareWindow(7, 1, 1)); }},
     {"a number of channels out of range", 1, [](auto& f) { Conv(f, 1).channels = 0; }},
-    {"a number of channels out of range", 1,
-     [](auto& f) { Conv(f, 1).channels = 0xFFFFFFFFu; }},
+    {"a number of channels out of range", 1, [](auto& f) { Conv(f, 1).channels = 0xFFFFFFFFu; }},
     {"the result is too large", 1, [](auto& f) { Conv(f, 1).channels = 1u << 27; }},
     {"too many weights", 1, [](auto& f) { Conv(f, 1).channels = 1u << 23; }},
     {"weights have too few or too many planes", 0, [](auto& f) { Conv(f, 0).planes.clear(); }},
     {"weights have too few or too many planes", 0,
-     [](auto& f) { Conv(f, 0).planes = {0, 0, 0, 0}; }},
-    {"weights have too few or too many planes", 1, [](auto& f) {
-       Conv(f, 1).planes.push_back(Conv(f, 1).planes[0]);
+     [](auto& f) {
+       Conv(f, 0).planes = {0, 0, 0, 0};
      }},
+    {"weights have too few or too many planes", 1,
+     [](auto& f) { Conv(f, 1).planes.push_back(Conv(f, 1).planes[0]); }},
     {"names a segment that does not exist", 1, [](auto& f) { Conv(f, 1).planes[0] = 99; }},
     {"a segment has another size than its weights", 1,
      [](auto& f) { f.segments[Conv(f, 1).planes[0]].push_back(0); }},
@@ -223,12 +243,13 @@ const Rule kRules[] = {
     {"the padding bits of a weight row are not zero", 1,
      [](auto& f) { f.segments[Conv(f, 1).planes[0]][11] |= 0x80; }},
     {"a constant is infinite or not a number", 5,
-     [](auto& f) { f.segments[Conv(f, 5).planes[0]][3] = 0x7F, f.segments[Conv(f, 5).planes[0]][2] = 0x80; }},
+     [](auto& f) {
+       f.segments[Conv(f, 5).planes[0]][3] = 0x7F, f.segments[Conv(f, 5).planes[0]][2] = 0x80;
+     }},
 
     {"an epilogue has one or two stages", 5, [](auto& f) { Conv(f, 5).stages.clear(); }},
-    {"an epilogue has one or two stages", 1, [](auto& f) {
-       Conv(f, 1).stages.push_back(std::make_unique<lbm::StageT>(Stage(f, 1)));
-     }},
+    {"an epilogue has one or two stages", 1,
+     [](auto& f) { Conv(f, 1).stages.push_back(std::make_unique<lbm::StageT>(Stage(f, 1))); }},
     {"unknown activation", 1,
      [](auto& f) { Stage(f, 1).activation = static_cast<lbm::Activation>(3); }},
     {"an affine has neither one number nor one per channel (or border class)", 1,
@@ -237,10 +258,10 @@ const Rule kRules[] = {
      [](auto& f) { Stage(f, 0).a = std::make_unique<lbm::Floats>(*Stage(f, 0).b); }},
     {"an affine has neither one number nor one per channel (or border class)", 0,
      [](auto& f) { SetWindow(f, 0, SquareWindow(3, 2, 1)); }},  // 4 border classes, not 9
-    {"names a segment that does not exist", 1,
-     [](auto& f) { SetB(f, 99, 0, 8); }},
+    {"names a segment that does not exist", 1, [](auto& f) { SetB(f, 99, 0, 8); }},
     {"floats are not aligned", 1, [](auto& f) { SetB(f, Stage(f, 1).b->segment(), 2, 8); }},
-    {"floats reach behind their segment", 1, [](auto& f) { SetB(f, Stage(f, 1).b->segment(), 4, 8); }},
+    {"floats reach behind their segment", 1,
+     [](auto& f) { SetB(f, Stage(f, 1).b->segment(), 4, 8); }},
     {"floats reach behind their segment", 1,
      [](auto& f) { SetB(f, Stage(f, 1).b->segment(), 0xFFFFFFFCu, 8); }},
     {"a constant is infinite or not a number", 1,
@@ -249,8 +270,7 @@ const Rule kRules[] = {
        std::memcpy(f.segments[Stage(f, 1).b->segment()].data(), &nan, 4);
      }},
     {"what is added must be f32", 1, [](auto& f) { Stage(f, 1).add = 2; }},
-    {"what is added has another shape than the result", 2,
-     [](auto& f) { Stage(f, 2).add = 1; }},
+    {"what is added has another shape than the result", 2, [](auto& f) { Stage(f, 2).add = 1; }},
     {"reads a tensor that no earlier op makes", 1, [](auto& f) { Stage(f, 1, 1).add = 3; }},
     {"reads a tensor that does not exist", 1, [](auto& f) { Stage(f, 1).add = -2; }},
     {"the last stage stores nothing", 1, [](auto& f) { Stage(f, 1, 1).out_f32 = -1; }},
@@ -259,8 +279,7 @@ const Rule kRules[] = {
     {"makes a tensor that exists already", 1, [](auto& f) { Stage(f, 1).out_f32 = 1; }},
     {"makes a tensor that exists already", 1, [](auto& f) { Stage(f, 1, 1).out_f32 = 3; }},
     {"makes a tensor of another type", 1, [](auto& f) { Stage(f, 1).out_f32 = 4; }},
-    {"eltwise wants an f32 input", 4,
-     [](auto& f) { f.table.ops[4]->body.AsEltwise()->input = 2; }},
+    {"eltwise wants an f32 input", 4, [](auto& f) { f.table.ops[4]->body.AsEltwise()->input = 2; }},
     {"avg_pool wants an f32 input", 3,
      [](auto& f) { f.table.ops[3]->body.AsAvgPool()->input = 2; }},
     {"a window is too large", 3,
@@ -307,8 +326,8 @@ TEST(ModelFile, SegmentsAreWhereTheyMustBe) {
   const auto change = [&](const std::function<void(std::vector<lbm::Segment>&)>& edit) {
     std::vector<uint8_t> file = model.Bytes();
     uint8_t* table = file.data() + sizeof(lbm::Header);
-    auto* segments = const_cast<lbm::Segment*>(reinterpret_cast<const lbm::Segment*>(
-        lbm::GetModel(table)->segments()->Data()));
+    auto* segments = const_cast<lbm::Segment*>(
+        reinterpret_cast<const lbm::Segment*>(lbm::GetModel(table)->segments()->Data()));
     std::vector<lbm::Segment> list(segments, segments + model.segments.size());
     edit(list);
     std::memcpy(reinterpret_cast<uint8_t*>(segments), list.data(),
@@ -319,12 +338,11 @@ TEST(ModelFile, SegmentsAreWhereTheyMustBe) {
   EXPECT_EQ("", change([](auto&) {}));
   EXPECT_EQ("a segment is not aligned",
             change([](auto& list) { Move(&list[1], list[1].offset() + 8); }));
-  EXPECT_EQ("segments overlap, or are out of order",
-            change([](auto& list) { list[2] = list[1]; }));
-  EXPECT_EQ("segments overlap, or are out of order",
-            change([](auto& list) { Move(&list[0], 0); }));
-  EXPECT_EQ("a segment is cut off",
-            change([](auto& list) { list.back() = {list.back().offset(), 0xFFFFFFFFu, 0}; }));
+  EXPECT_EQ("segments overlap, or are out of order", change([](auto& list) { list[2] = list[1]; }));
+  EXPECT_EQ("segments overlap, or are out of order", change([](auto& list) { Move(&list[0], 0); }));
+  EXPECT_EQ("a segment is cut off", change([](auto& list) {
+              list.back() = {list.back().offset(), 0xFFFFFFFFu, 0};
+            }));
   std::vector<uint8_t> file = model.Bytes();
   const auto& first = *lbm::GetModel(file.data() + sizeof(lbm::Header))->segments()->Get(0);
   file[first.offset() + first.size()] = 1;

@@ -13,17 +13,18 @@ namespace {
 
 // Bytes are set, numbers made extreme, ranges copied: one to three times.
 void Mutate(std::vector<uint8_t>* file, size_t begin, size_t end, Random* random) {
-  const auto within = [&](size_t room) {
-    return begin + random->Bits() % (end - begin - room);
-  };
+  const auto within = [&](size_t room) { return begin + random->Bits() % (end - begin - room); };
   for (int edits = random->Between(1, 3); edits > 0; --edits) {
     switch (random->Between(0, 4)) {
-      case 0: (*file)[within(0)] = static_cast<uint8_t>(random->Bits()); break;
-      case 1: (*file)[within(0)] ^= static_cast<uint8_t>(1u << random->Between(0, 7)); break;
+      case 0:
+        (*file)[within(0)] = static_cast<uint8_t>(random->Bits());
+        break;
+      case 1:
+        (*file)[within(0)] ^= static_cast<uint8_t>(1u << random->Between(0, 7));
+        break;
       case 2: {
-        const uint32_t number =
-            random->Among({0u, 1u, 2u, 3u, 16u, 0x7FFFFFFFu, 0x80000000u, 0xFFFFFFFFu, 0xFFFFFFFEu,
-                           0x10000u, 0x7F800000u});
+        const uint32_t number = random->Among({0u, 1u, 2u, 3u, 16u, 0x7FFFFFFFu, 0x80000000u,
+                                               0xFFFFFFFFu, 0xFFFFFFFEu, 0x10000u, 0x7F800000u});
         std::memcpy(file->data() + within(4), &number, 4);
         break;
       }
@@ -97,8 +98,8 @@ lbrt_status OpenAndRun(const std::vector<uint8_t>& file, const char* isa, size_t
   if (work > kMostWork || session_bytes > kMostMemory) return LBRT_OK;
   AlignedBytes session_memory(session_bytes);
   lbrt_session* session = nullptr;
-  EXPECT_EQ(LBRT_OK, lbrt_session_create(model, nullptr, session_memory.data(), session_bytes,
-                                         &session));
+  EXPECT_EQ(LBRT_OK,
+            lbrt_session_create(model, nullptr, session_memory.data(), session_bytes, &session));
   EXPECT_EQ(LBRT_OK, lbrt_run(session));
   // Every byte of every output can be read.
   lbrt_tensor output = {};

@@ -22,8 +22,7 @@ class PlainModel {
   // `inputs` in the order of the file's, NHWC; they may have another batch than the file says.
   PlainModel(const ModelFile& file, const std::vector<PlainTensor>& inputs)
       : file_(file), tensors_(file.table.tensors.size()) {
-    for (size_t i = 0; i < inputs.size(); ++i)
-      tensors_[file.table.inputs[i]->tensor] = inputs[i];
+    for (size_t i = 0; i < inputs.size(); ++i) tensors_[file.table.inputs[i]->tensor] = inputs[i];
     for (const auto& op : file.table.ops) {
       if (const auto* conv = op->body.AsConv()) Run(*conv);
       if (const auto* eltwise = op->body.AsEltwise())
@@ -36,8 +35,8 @@ class PlainModel {
 
  private:
   static Window PlainWindow(const lbm::Window& w) {
-    return {w.kernel_h(), w.kernel_w(), w.stride_h(), w.stride_w(),
-            w.pad_top(), w.pad_left(), w.pad_bottom(), w.pad_right()};
+    return {w.kernel_h(), w.kernel_w(), w.stride_h(),   w.stride_w(),
+            w.pad_top(),  w.pad_left(), w.pad_bottom(), w.pad_right()};
   }
 
   std::vector<float> Numbers(const lbm::Floats& floats) const {
@@ -65,13 +64,11 @@ class PlainModel {
 
   void Run(const lbm::ConvT& conv) {
     const PlainTensor& x = tensors_[conv.input];
-    const reference::Convolution shape = {x.h, x.w, x.c, conv.channels,
-                                          PlainWindow(*conv.window)};
+    const reference::Convolution shape = {x.h, x.w, x.c, conv.channels, PlainWindow(*conv.window)};
     const size_t elements = static_cast<size_t>(shape.window.taps()) * x.c;
     PlainTensor sums = {x.n, shape.out_height(), shape.out_width(), conv.channels, {}};
     sums.values.resize(sums.n * sums.image());
-    const bool integers =
-        file_.table.tensors[conv.input]->type != lbm::TensorType::F32;
+    const bool integers = file_.table.tensors[conv.input]->type != lbm::TensorType::F32;
     for (size_t n = 0; n < x.n; ++n) {
       float* out = sums.values.data() + n * sums.image();
       const float* in = x.values.data() + n * x.image();
@@ -86,8 +83,7 @@ class PlainModel {
         if (conv.kind == lbm::WeightKind::Float) {
           weights = Numbers({conv.planes[0], 0, static_cast<uint32_t>(conv.channels * elements)});
         } else {
-          for (int32_t w : IntegerWeights(conv, elements))
-            weights.push_back(static_cast<float>(w));
+          for (int32_t w : IntegerWeights(conv, elements)) weights.push_back(static_cast<float>(w));
         }
         reference::FloatSums(shape, in, weights.data(), out);
       }
@@ -131,8 +127,8 @@ class PlainModel {
   void Run(const lbm::AvgPoolT& pool) {
     const PlainTensor& x = tensors_[pool.input];
     const reference::Convolution shape = {x.h, x.w, x.c, 0, PlainWindow(*pool.window)};
-    PlainTensor y = {x.n, shape.out_height(), shape.out_width(),
-                     pool.pad_before + x.c + pool.pad_after, {}};
+    PlainTensor y = {
+        x.n, shape.out_height(), shape.out_width(), pool.pad_before + x.c + pool.pad_after, {}};
     y.values.resize(y.n * y.image());
     const float scale = 1.0f / static_cast<float>(shape.window.taps());
     for (size_t n = 0; n < x.n; ++n)

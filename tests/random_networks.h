@@ -76,8 +76,11 @@ class RandomNetwork {
   };
 
   void AddInput(Value value, int batch) {
-    PlainTensor plain = {static_cast<size_t>(batch), static_cast<size_t>(value.h),
-                         static_cast<size_t>(value.w), static_cast<size_t>(value.c), {}};
+    PlainTensor plain = {static_cast<size_t>(batch),
+                         static_cast<size_t>(value.h),
+                         static_cast<size_t>(value.w),
+                         static_cast<size_t>(value.c),
+                         {}};
     for (size_t i = 0; i < plain.n * plain.image(); ++i)
       plain.values.push_back(value.type == lbm::TensorType::U8
                                  ? static_cast<float>(random_.Between(0, 255))
@@ -157,8 +160,8 @@ class RandomNetwork {
     const Window w = AnyWindow(x);
     const int before = random_.Among({0, 0, 3, 8}), after = random_.Among({0, 0, 5, 8});
     Value y = Result(x, w, before + x.c + after);
-    y.tensor = file_.AddAvgPool(x.tensor, w, static_cast<uint32_t>(before),
-                                static_cast<uint32_t>(after));
+    y.tensor =
+        file_.AddAvgPool(x.tensor, w, static_cast<uint32_t>(before), static_cast<uint32_t>(after));
     values_.push_back(y);
   }
 
@@ -184,8 +187,8 @@ class RandomNetwork {
               other.c == y.c)
             stage.add = other.tensor;
       }
-      stage.activation = random_.Among(
-          {lbm::Activation::None, lbm::Activation::Relu, lbm::Activation::Hardtanh});
+      stage.activation =
+          random_.Among({lbm::Activation::None, lbm::Activation::Relu, lbm::Activation::Hardtanh});
       const bool last = i + 1 == stages;
       const bool f32 = random_.Chance(last ? 65 : 50);
       if (f32) {

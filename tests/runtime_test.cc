@@ -64,14 +64,12 @@ AlignedBytes Garbage(size_t size) {
 }
 
 // A session in garbage; its bytes, since it lives there.
-AlignedBytes MakeSession(const Model& model, lbrt_session_options options,
-                         lbrt_session** session) {
+AlignedBytes MakeSession(const Model& model, lbrt_session_options options, lbrt_session** session) {
   options.struct_size = sizeof(options);
   size_t bytes = 0;
   EXPECT_EQ(LBRT_OK, lbrt_session_bytes(model.get(), &options, &bytes));
   AlignedBytes memory = Garbage(bytes);
-  EXPECT_EQ(LBRT_OK,
-            lbrt_session_create(model.get(), &options, memory.data(), bytes, session));
+  EXPECT_EQ(LBRT_OK, lbrt_session_create(model.get(), &options, memory.data(), bytes, session));
   return memory;
 }
 
@@ -111,10 +109,9 @@ TEST(Runtime, EveryTensorOfRandomNetworksIsRightToTheBitOnEveryInstructionSet) {
     const Model model(network.file().Bytes());
     for (size_t i = 0; i < model.info().ops; ++i) ++ops_of_kernel[model.op(i).kernel];
   }
-  for (const char* kernel :
-       {"xor_popcount_tile", "xor_popcount_lanes", "sign_sum_tile", "fma_tile", "fixed_point_tile",
-        "fixed_point_lanes", "average_pool_lanes", "average_pool_rows", "epilogue_rows",
-        "epilogue_lanes"})
+  for (const char* kernel : {"xor_popcount_tile", "xor_popcount_lanes", "sign_sum_tile", "fma_tile",
+                             "fixed_point_tile", "fixed_point_lanes", "average_pool_lanes",
+                             "average_pool_rows", "epilogue_rows", "epilogue_lanes"})
     EXPECT_GT(ops_of_kernel[kernel], 10) << kernel;
 }
 
@@ -241,8 +238,8 @@ TEST(Runtime, EightSessionsOnEightThreadsShareOneUnchangedModel) {
   ASSERT_EQ(LBRT_OK, lbrt_model_bytes(file_memory.data(), file.size(), nullptr, &bytes));
   AlignedBytes memory = Garbage(bytes);
   const lbrt_model* model = nullptr;
-  ASSERT_EQ(LBRT_OK, lbrt_model_open(file_memory.data(), file.size(), nullptr, memory.data(),
-                                     bytes, &model));
+  ASSERT_EQ(LBRT_OK, lbrt_model_open(file_memory.data(), file.size(), nullptr, memory.data(), bytes,
+                                     &model));
   const std::vector<uint8_t> before(memory.data(), memory.data() + bytes);
 
   std::vector<std::vector<float>> results(8);
@@ -370,8 +367,7 @@ TEST(Runtime, BatchHeightAndWidthCanBeChangedWhenOpening) {
   EXPECT_EQ(2, output.shape[0]);
   EXPECT_EQ(5, output.shape[1]);
   EXPECT_EQ(11, output.shape[2]);
-  EXPECT_EQ(plain.tensor(1).values,
-            std::vector<float>(output.f32(), output.f32() + output.size()));
+  EXPECT_EQ(plain.tensor(1).values, std::vector<float>(output.f32(), output.f32() + output.size()));
 }
 
 // The control register of the floating-point unit, without what merely happened in between.
@@ -474,12 +470,11 @@ TEST(Runtime, MemoryOneByteTooSmallOrMisalignedIsRefused) {
   EXPECT_EQ(static_cast<int64_t>(bytes) - 1, error.actual);
   EXPECT_EQ(LBRT_MISALIGNED, lbrt_model_open(file_memory.data(), file.size(), &options,
                                              memory.data() + 8, bytes, &model));
-  EXPECT_EQ(LBRT_MISALIGNED, lbrt_model_open(file_memory.data(), file.size(), &options, nullptr,
-                                             bytes, &model));
+  EXPECT_EQ(LBRT_MISALIGNED,
+            lbrt_model_open(file_memory.data(), file.size(), &options, nullptr, bytes, &model));
   AlignedBytes moved(file.size() + 16);
   std::memcpy(moved.data() + 8, file.data(), file.size());
-  EXPECT_EQ(LBRT_MISALIGNED,
-            lbrt_model_bytes(moved.data() + 8, file.size(), &options, &bytes));
+  EXPECT_EQ(LBRT_MISALIGNED, lbrt_model_bytes(moved.data() + 8, file.size(), &options, &bytes));
 
   // At every address it may have; the last byte it asked for is enough.
   for (size_t at : {0, 16}) {
@@ -496,9 +491,8 @@ TEST(Runtime, MemoryOneByteTooSmallOrMisalignedIsRefused) {
             lbrt_session_create(model, &session_options, session_memory.data(), session_bytes - 1,
                                 &session));
   EXPECT_EQ(static_cast<int64_t>(session_bytes), error.expected);
-  EXPECT_EQ(LBRT_MISALIGNED,
-            lbrt_session_create(model, &session_options, session_memory.data() + 4, session_bytes,
-                                &session));
+  EXPECT_EQ(LBRT_MISALIGNED, lbrt_session_create(model, &session_options, session_memory.data() + 4,
+                                                 session_bytes, &session));
   for (size_t at : {0, 16}) {
     ASSERT_EQ(LBRT_OK, lbrt_session_create(model, &session_options, session_memory.data() + at,
                                            session_bytes, &session));

@@ -48,8 +48,8 @@ const T* const* const* PixelTable(const BorderAxis& ys, const BorderAxis& xs, co
 
 // For kernels in lanes order: result[y] points to [channels][width] values, of the same `table`.
 template <typename T>
-const T* const* LaneTable(const BorderAxis& ys, const BorderAxis& xs, const T* table,
-                          size_t stride, size_t channels, Allocator& allocator) {
+const T* const* LaneTable(const BorderAxis& ys, const BorderAxis& xs, const T* table, size_t stride,
+                          size_t channels, Allocator& allocator) {
   const size_t columns = CountClasses(xs), width = static_cast<size_t>(xs.outputs());
   auto** rows = allocator.Take<const T*>(static_cast<size_t>(ys.outputs()));
   T* values = allocator.Take<T>(uint64_t{CountClasses(ys)} * channels * width, kMemoryAlignment);

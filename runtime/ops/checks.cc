@@ -8,7 +8,8 @@ Refusal CheckRead(const OpView& view, int64_t index, const ArenaTensor** tensor)
   if (index < 0 || index >= static_cast<int64_t>(view.tensor_count))
     return {"reads a tensor that does not exist", -1, index};
   const ArenaTensor& t = view.tensors[index];
-  if (t.maker == ArenaTensor::kUnmade) return {"reads a tensor that no earlier op makes", -1, index};
+  if (t.maker == ArenaTensor::kUnmade)
+    return {"reads a tensor that no earlier op makes", -1, index};
   *tensor = &t;
   return {};
 }
@@ -18,8 +19,9 @@ Refusal MakeTensor(const OpView& view, int64_t index, lbm::TensorType type, cons
     return {"makes a tensor that does not exist", -1, index};
   ArenaTensor& t = view.tensors[index];
   if (t.maker != ArenaTensor::kUnmade) return {"makes a tensor that exists already", -1, index};
-  if (t.type != type) return {"makes a tensor of another type", static_cast<int64_t>(type),
-                              static_cast<int64_t>(t.type)};
+  if (t.type != type)
+    return {"makes a tensor of another type", static_cast<int64_t>(type),
+            static_cast<int64_t>(t.type)};
   if (shape.elements() > kMaxElements)
     return {"makes a tensor that is too large", kMaxElements, shape.elements()};
   t.shape = shape;
@@ -70,8 +72,8 @@ Refusal CheckWindow(const lbm::Window& window, int max_kernel, const Shape& x, i
 }
 
 Window ToWindow(const lbm::Window& window) {
-  return {window.kernel_h(),  window.kernel_w(), window.stride_h(),   window.stride_w(),
-          window.pad_top(),   window.pad_left(), window.pad_bottom(), window.pad_right()};
+  return {window.kernel_h(), window.kernel_w(), window.stride_h(),   window.stride_w(),
+          window.pad_top(),  window.pad_left(), window.pad_bottom(), window.pad_right()};
 }
 
 int MostPadding(const Window& w) {

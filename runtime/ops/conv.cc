@@ -44,8 +44,7 @@ Refusal Check(const OpView& view) {
     case lbm::WeightKind::Fixed:
       if (x->type != lbm::TensorType::U8) return {"fixed-point weights want a u8 input"};
       break;
-    default:
-      return {"unknown kind of weights", -1, static_cast<int64_t>(conv.kind())};
+    default: return {"unknown kind of weights", -1, static_cast<int64_t>(conv.kind())};
   }
   Shape result;
   if (Refusal r = CheckWindow(*conv.window(), kMaxKernel, x->shape, conv.channels(), &result))
@@ -68,9 +67,8 @@ int64_t LanesGain(const OpView& view, const Kernels& kernels) {
   const lbm::Conv& conv = *view.op().body_as_Conv();
   if (conv.channels() > kMostLanesChannels) return kNoLanes;
   if (conv.kind() == lbm::WeightKind::Fixed) return 0;
-  return view.tensors[conv.input()].type == lbm::TensorType::Bits
-             ? BitsConvLanesGain(view, kernels)
-             : kNoLanes;
+  return view.tensors[conv.input()].type == lbm::TensorType::Bits ? BitsConvLanesGain(view, kernels)
+                                                                  : kNoLanes;
 }
 
 PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
@@ -127,8 +125,8 @@ ConvState PrepareConvState(const OpView& view, const ConvView& c, const Kernels&
     memory.repacked_bytes += bytes;
   }
   state.x = PlaceOf(c.x);
-  state.stages = PrepareStages(view, *c.conv.stages(), c.result, lanes, c.ys, c.xs, kernels,
-                               memory.allocator);
+  state.stages =
+      PrepareStages(view, *c.conv.stages(), c.result, lanes, c.ys, c.xs, kernels, memory.allocator);
   state.out_h = c.out_h();
   state.out_w = c.out_w();
   state.kernel_h = c.kernel_h();

@@ -31,9 +31,7 @@ struct ConvView {
   size_t out_h() const { return static_cast<size_t>(result.h); }
   size_t out_w() const { return static_cast<size_t>(result.w); }
   size_t elements() const { return kernel_h() * kernel_w() * in_channels(); }
-  int64_t macs() const {
-    return CountTaps(ys, xs) * result.n * x.shape.c * result.c;
-  }
+  int64_t macs() const { return CountTaps(ys, xs) * result.n * x.shape.c * result.c; }
   WeightRows Rows(const FileView& file) const;
   uint64_t WeightBytes(const FileView& file) const;
 

@@ -79,13 +79,11 @@ void RunLanes(const void* state, const RunArguments& arguments, size_t begin, si
   for (size_t unit = begin; unit < end; unit += in.rows) {
     const RowPosition at = RowAt(unit, end, s.out_h);
     in.rows = at.rows < s.block ? at.rows : s.block;
-    in.first = arguments.arena +
-               s.x.AtTap(at.image, at.y * s.stride_h, 0, s.pad_top, s.pad_left);
+    in.first = arguments.arena + s.x.AtTap(at.image, at.y * s.stride_h, 0, s.pad_top, s.pad_left);
     s.kernels->xor_popcount_lanes(in, s.weights, s.base_lanes + at.y, acc);
     s.stages.RunLanes(arguments.arena, at.image, at.y, in.rows, acc, nullptr, in.rows * s.out_w,
                       s.between(arguments.scratch));
-    for (size_t y = at.y; y < at.y + in.rows; ++y)
-      s.stages.FinishRow(arguments.arena, at.image, y);
+    for (size_t y = at.y; y < at.y + in.rows; ++y) s.stages.FinishRow(arguments.arena, at.image, y);
   }
 }
 

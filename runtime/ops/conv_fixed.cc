@@ -10,11 +10,11 @@ namespace lbrt {
 namespace {
 
 struct FixedConv : ConvState {
-  size_t height, row_bytes;         // of x
+  size_t height, row_bytes;          // of x
   size_t margin_left, margin_right;  // bytes before and behind a row's in the copy
-  size_t copy_row;                  // bytes
-  size_t block_rows;                // output rows per copy
-  size_t copy_offset;               // in the scratch
+  size_t copy_row;                   // bytes
+  size_t block_rows;                 // output rows per copy
+  size_t copy_offset;                // in the scratch
   size_t channels;
 };
 
@@ -46,7 +46,8 @@ Windows<uint8_t> CopiedWindows(const FixedConv& s, const uint8_t* copy, size_t r
   return in;
 }
 
-// The frame of both orders: for each block of rows, copied first, sums_of_rows(image, y, rows, copy).
+// The frame of both orders: for each block of rows, copied first, sums_of_rows(image, y, rows,
+// copy).
 template <typename Block>
 void RunBlocks(const FixedConv& s, const RunArguments& arguments, size_t begin, size_t end,
                Block block) {

@@ -71,9 +71,9 @@ PreparedOp PrepareFloatConv(const OpView& view, const Kernels& kernels, ModelMem
   const bool signs = c.conv.kind() == lbm::WeightKind::Sign;
   PreparedOp prepared;
   FloatConv state = {};
-  static_cast<ConvState&>(state) = PrepareConvState(
-      view, c, kernels, signs ? kernels.pack_sign_sum_tile : kernels.pack_fma_tile, false, memory,
-      &prepared);
+  static_cast<ConvState&>(state) =
+      PrepareConvState(view, c, kernels, signs ? kernels.pack_sign_sum_tile : kernels.pack_fma_tile,
+                       false, memory, &prepared);
   state.tile = signs ? kernels.sign_sum_tile : kernels.fma_tile;
   state.channels = c.in_channels();
   state.height = static_cast<size_t>(c.x.shape.h);
@@ -96,8 +96,9 @@ PreparedOp PrepareFloatConv(const OpView& view, const Kernels& kernels, ModelMem
   prepared.run = Run;
   prepared.kernel = signs ? "sign_sum_tile" : "fma_tile";
   prepared.precision = signs ? "1xf32" : "f32xf32";
-  prepared.why = state.ringed ? "panels of output channels, one fma a tap in order; padding in memory"
-                              : "panels of output channels, one fma a tap in order; valid taps only";
+  prepared.why = state.ringed
+                     ? "panels of output channels, one fma a tap in order; padding in memory"
+                     : "panels of output channels, one fma a tap in order; valid taps only";
   prepared.most_tasks = TasksFor(prepared.units, prepared.macs, 20'000);
   prepared.state = Keep(state, memory.allocator);
   return prepared;

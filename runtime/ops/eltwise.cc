@@ -33,10 +33,9 @@ void RunRows(const void* state, const RunArguments& arguments, size_t begin, siz
     const RowPosition at = RowAt(unit, end, s.height);
     for (size_t x = 0; x < s.width; x += s.block) {
       const size_t pixels = s.width - x < s.block ? s.width - x : s.block;
-      s.stages.RunRows(
-          arguments.arena, at.image, at.y, x, pixels, nullptr,
-          reinterpret_cast<const float*>(arguments.arena + s.x.At(at.image, at.y, x)),
-          s.x.pixel / sizeof(float), reinterpret_cast<float*>(arguments.scratch));
+      s.stages.RunRows(arguments.arena, at.image, at.y, x, pixels, nullptr,
+                       reinterpret_cast<const float*>(arguments.arena + s.x.At(at.image, at.y, x)),
+                       s.x.pixel / sizeof(float), reinterpret_cast<float*>(arguments.scratch));
     }
     s.stages.FinishRow(arguments.arena, at.image, at.y);
   }
@@ -47,10 +46,9 @@ void RunLanes(const void* state, const RunArguments& arguments, size_t begin, si
   for (size_t unit = begin; unit < end;) {
     const RowPosition at = RowAt(unit, end, s.height);
     const size_t rows = at.rows < s.block ? at.rows : s.block;
-    s.stages.RunLanes(
-        arguments.arena, at.image, at.y, rows, nullptr,
-        reinterpret_cast<const float*>(arguments.arena + s.x.At(at.image, at.y, 0)),
-        s.x.plane / sizeof(float), reinterpret_cast<float*>(arguments.scratch));
+    s.stages.RunLanes(arguments.arena, at.image, at.y, rows, nullptr,
+                      reinterpret_cast<const float*>(arguments.arena + s.x.At(at.image, at.y, 0)),
+                      s.x.plane / sizeof(float), reinterpret_cast<float*>(arguments.scratch));
     for (size_t y = at.y; y < at.y + rows; ++y) s.stages.FinishRow(arguments.arena, at.image, y);
     unit += rows;
   }
@@ -75,7 +73,8 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
   if (state.block > most) state.block = most;
 
   PreparedOp prepared;
-  // Lanes: `between` has the input's planes, of the whole image; only `block` rows of each are used.
+  // Lanes: `between` has the input's strides, so planes of the whole image; a block of rows of
+  // each is used.
   if (state.stages.needs_between())
     prepared.scratch_bytes = lanes ? static_cast<uint64_t>(x.shape.h) * x.shape.w * x.shape.c * 4
                                    : uint64_t{state.block} * unit_bytes;

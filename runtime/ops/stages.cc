@@ -11,7 +11,8 @@ namespace {
 Refusal CheckFloats(const FileView& file, const lbm::Floats& floats, int64_t channels,
                     int64_t border_classes) {
   const int64_t count = floats.count();
-  if (count != 1 && count != channels && (border_classes == 0 || count != channels * border_classes))
+  if (count != 1 && count != channels &&
+      (border_classes == 0 || count != channels * border_classes))
     return {"an affine has neither one number nor one per channel (or border class)", channels,
             count};
   return CheckFiniteFloats(file, floats.segment(), floats.offset(), count);
@@ -20,10 +21,10 @@ Refusal CheckFloats(const FileView& file, const lbm::Floats& floats, int64_t cha
 // In the file where there is one number a channel; else a copy of the only one.
 const float* FloatsPerChannel(const FileView& file, const lbm::Floats* floats, float absent,
                               size_t channels, Allocator& allocator) {
-  const float* values = floats == nullptr
-                            ? &absent
-                            : reinterpret_cast<const float*>(file.data(floats->segment()) +
-                                                             floats->offset());
+  const float* values =
+      floats == nullptr
+          ? &absent
+          : reinterpret_cast<const float*>(file.data(floats->segment()) + floats->offset());
   if (floats != nullptr && floats->count() != 1) return values;
   float* copy = allocator.Take<float>(channels);
   if (copy != nullptr)

@@ -1,5 +1,4 @@
 #include <cstdio>
-
 #include <runtime/lbrt.hpp>
 
 int main() {
