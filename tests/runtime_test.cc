@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <thread>
@@ -535,6 +536,20 @@ TEST(Runtime, WrongArgumentsAreRefused) {
         Model(LargeNetwork().Bytes(), model_options);
       },
       Error);
+}
+
+TEST(Runtime, TheEnvironmentVariableNamesTheInstructionSetWhereTheProgramDoesNot) {
+  const std::vector<uint8_t> file = LargeNetwork().Bytes();
+  const std::string best = IsaNames().back();
+  setenv("LBRT_ISA", "scalar", 1);
+  EXPECT_STREQ("scalar", Model(file).info().isa);
+  ModelOptions options;
+  options.isa = best.c_str();
+  EXPECT_EQ(best, Model(file, options).info().isa);
+  setenv("LBRT_ISA", "mmx", 1);
+  EXPECT_THROW(Model{file}, Error);
+  unsetenv("LBRT_ISA");
+  EXPECT_EQ(best, Model(file).info().isa);
 }
 
 TEST(Runtime, ProgramsOfOlderAndNewerHeadersAreServed) {
