@@ -27,9 +27,11 @@ template <bool kSums, bool kPixelBias, bool kResidual, bool kClip>
 struct KnownSteps {
   static constexpr bool sums = kSums, affine = true, pixel_bias = kPixelBias;
   static constexpr bool residual = kResidual, clip = kClip;
+  static constexpr size_t kVectors = kPixelBias ? 2 : 4;  // lanes order: at a time
 };
 struct AnySteps {
   bool sums, affine, pixel_bias, residual, clip;
+  static constexpr size_t kVectors = 1;
 };
 
 // body(steps) for what `e` asks.
@@ -183,7 +185,7 @@ HWY_INLINE V OrWhere(M mask, V words, V bit) {
 #endif
 }
 
-// kVectors (1 or 4) vectors of pixels from pixel i on, channels [begin, end): the words of signs,
+// kVectors (1, 2 or 4) vectors of pixels from pixel i on, channels [begin, end): the words of signs,
 // channel `begin` at bit 0, go to `words`. b_row is where the pixels' biases of channel 0 lie.
 //
 // Four at a time, because the planes of a power-of-two image lie 4 KiB apart, in one set of the L1
@@ -214,8 +216,8 @@ HWY_INLINE void FinishChannels(D d, S steps, const lbrt::EpilogueLanes& e, size_
       return OrWhere(hn::RebindMask(du, SignMask(d, z)), word, bit);
     };
     word0 = finish(0, word0);
-    if constexpr (kVectors > 1) {
-      word1 = finish(1, word1);
+    if constexpr (kVectors > 1) word1 = finish(1, word1);
+    if constexpr (kVectors > 2) {
       word2 = finish(2, word2);
       word3 = finish(3, word3);
     }
@@ -226,23 +228,21 @@ HWY_INLINE void FinishChannels(D d, S steps, const lbrt::EpilogueLanes& e, size_
     if (steps.pixel_bias) b += width;
   }
   hn::Store(word0, du, words);
-  if constexpr (kVectors > 1) {
-    hn::Store(word1, du, words + lanes);
+  if constexpr (kVectors > 1) hn::Store(word1, du, words + lanes);
+  if constexpr (kVectors > 2) {
     hn::Store(word2, du, words + 2 * lanes);
     hn::Store(word3, du, words + 3 * lanes);
   }
 }
 
-// As many of the pixels [i, end) as can be done at once; returns their number, 0 below a vector.
-template <size_t kVectors, class S>
-HWY_INLINE size_t EpilogueLanesVectors(S steps, const lbrt::EpilogueLanes& e, size_t i, size_t end,
-                                       const float* b_row) {
-  const hn::ScalableTag<float> d;
+// The pixels [i, end), kVectors vectors at a time; returns the first that is left.
+template <size_t kVectors, class D, class S>
+HWY_INLINE size_t EpilogueLanesVectors(D d, S steps, const lbrt::EpilogueLanes& e, size_t i,
+                                       size_t end, const float* b_row) {
   const size_t pixels = kVectors * hn::Lanes(d), half = HWY_MIN(e.channels, size_t{32});
   const Bounds bounds = BoundsOf(e.activation);
   const auto low = hn::Set(d, bounds.low), high = hn::Set(d, bounds.high);
   HWY_ALIGN uint32_t words[2][kVectors * hn::MaxLanes(d)];
-  const size_t begin = i;
   for (; i + pixels <= end; i += pixels, b_row += steps.pixel_bias ? pixels : 0) {
     for (size_t c = 0; c < e.channels; c += half) {
       FinishChannels<kVectors>(d, steps, e, i, b_row, c, HWY_MIN(c + half, e.channels), low, high,
@@ -250,12 +250,17 @@ HWY_INLINE size_t EpilogueLanesVectors(S steps, const lbrt::EpilogueLanes& e, si
     }
     if (e.bits != nullptr) StoreGroups(e, i, pixels, words[0], words[1]);
   }
-  return i - begin;
+  return i;
 }
 
-HWY_NOINLINE size_t EpilogueLanesTail(AnySteps steps, const lbrt::EpilogueLanes& e, size_t i,
-                                      size_t end, const float* b_row) {
-  return EpilogueLanesVectors<1>(steps, e, i, end, b_row);
+// What is left of it: vector by vector, then by four, then one by one.
+HWY_NOINLINE void EpilogueLanesTail(AnySteps steps, const lbrt::EpilogueLanes& e, size_t i,
+                                    size_t end, const float* b_row) {
+  const size_t begin = i;
+  const auto bias = [&] { return steps.pixel_bias ? b_row + (i - begin) : nullptr; };
+  i = EpilogueLanesVectors<1>(hn::ScalableTag<float>(), steps, e, i, end, bias());
+  i = EpilogueLanesVectors<1>(hn::CappedTag<float, 4>(), steps, e, i, end, bias());
+  scalar::EpilogueLanesRange(e, i, end);
 }
 
 template <class S>
@@ -266,12 +271,10 @@ HWY_INLINE void EpilogueLanesWith(S steps, const lbrt::EpilogueLanes& e) {
   for (size_t y = 0; y < spans; ++y) {
     const float* b_row = steps.pixel_bias ? e.b_rows[y] : nullptr;
     const size_t begin = y * span, end = begin + span;
-    size_t done = EpilogueLanesVectors<4>(steps, e, begin, end, b_row);
-    if (done + hn::Lanes(hn::ScalableTag<float>()) <= span) {
-      done += EpilogueLanesTail(any, e, begin + done, end,
-                                steps.pixel_bias ? b_row + done : nullptr);
-    }
-    scalar::EpilogueLanesRange(e, begin + done, end);
+    const size_t i = EpilogueLanesVectors<S::kVectors>(hn::ScalableTag<float>(), steps, e, begin,
+                                                       end, b_row);
+    if (i == end) continue;
+    EpilogueLanesTail(any, e, i, end, steps.pixel_bias ? b_row + (i - begin) : nullptr);
   }
 }
 

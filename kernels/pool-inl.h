@@ -44,17 +44,17 @@ void AveragePoolRows(const AveragePool& p) {
   }
 }
 
-// A row of outputs of stride 1 or 2 where all horizontal taps are valid, from `ox` on; the rest,
-// less than a vector, is left. Returns where it begins.
-HWY_INLINE size_t PoolRowVectors(const AveragePool& p, const float* plane, TapRange ys, int iy,
+// A row of outputs of stride 1 or 2 where all horizontal taps are valid, from `ox` on. `in` is the
+// pixel under the first tap of output 0. Returns the first output that is left, less than a vector
+// before the end.
+template <class D>
+HWY_INLINE size_t PoolRowVectors(D d, const AveragePool& p, const float* in, int kernel_h,
                                  size_t ox, size_t end, float* out) {
-  const hn::ScalableTag<float> d;
   const size_t lanes = hn::Lanes(d), stride = static_cast<size_t>(p.window.stride_w);
   for (; ox + lanes <= end; ox += lanes) {
     auto sum = hn::Zero(d);
-    for (int ky = ys.begin; ky < ys.end; ++ky) {
-      const float* row = plane + static_cast<size_t>(iy + ky) * p.width + ox * stride -
-                         static_cast<size_t>(p.window.pad_left);
+    const float* row = in + ox * stride;
+    for (int ky = 0; ky < kernel_h; ++ky, row += p.width) {
       for (int kx = 0; kx < p.window.kernel_w; ++kx) {
         const auto first = hn::LoadU(d, row + kx);
         if (stride == 1) {
@@ -70,6 +70,32 @@ HWY_INLINE size_t PoolRowVectors(const AveragePool& p, const float* plane, TapRa
     hn::StoreU(Product(hn::Set(d, p.scale), sum), d, out + ox);
   }
   return ox;
+}
+
+// Windows of 2x2, a stride of 2 and no padding on images of even height: all channels are one
+// sequence of pairs of rows, and every pixel is loaded once.
+template <class D>
+HWY_INLINE size_t PoolRowPair(D d, const float* in, size_t width, size_t ox, float scale,
+                              float* out) {
+  const size_t lanes = hn::Lanes(d);
+  for (; ox + lanes <= width / 2; ox += lanes) {
+    hn::Vec<D> even0, odd0, even1, odd1;
+    hn::LoadInterleaved2(d, in + 2 * ox, even0, odd0);
+    hn::LoadInterleaved2(d, in + 2 * ox + width, even1, odd1);
+    const auto upper = Sum(Sum(hn::Zero(d), even0), odd0);
+    hn::StoreU(Product(hn::Set(d, scale), Sum(Sum(upper, even1), odd1)), d, out + ox);
+  }
+  return ox;
+}
+HWY_INLINE void PoolPairs(const AveragePool& p, float* out) {
+  const size_t width = p.width, pairs = p.channels * p.height / 2, ow = width / 2;
+  const float* in = p.in;
+  for (size_t row = 0; row < pairs; ++row, in += 2 * width, out += ow) {
+    size_t done = PoolRowPair(hn::ScalableTag<float>(), in, width, 0, p.scale, out);
+    done = PoolRowPair(hn::CappedTag<float, 4>(), in, width, done, p.scale, out);
+    if (done == ow) continue;
+    scalar::AveragePoolLanesRange(p, row / (p.height / 2), row % (p.height / 2), done, ow);
+  }
 }
 
 // One output per channel, in lanes order: eight channels at a time, so that their sums, each in
@@ -97,6 +123,7 @@ void AveragePoolLanes(const AveragePool& p) {
   std::memset(p.out + (p.before + p.channels) * plane, 0, p.after * plane * sizeof(float));
   float* out = p.out + p.before * plane;
   if (w.kernel_h == height && w.kernel_w == width && plane == 1) return PoolGlobal(p, out);
+  if (w == SquareWindow(2, 2, 0) && height % 2 == 0) return PoolPairs(p, out);
   // Output columns [inner, inner_end) have all their taps.
   size_t inner = 0, inner_end = ow;
   while (inner < ow && ValidColumns(w, width, static_cast<int>(inner)).size() < w.kernel_w) ++inner;
@@ -105,15 +132,18 @@ void AveragePoolLanes(const AveragePool& p) {
     --inner_end;
   }
   for (size_t c = 0; c < p.channels; ++c) {
+    const float* in = p.in + c * p.height * p.width;
     for (size_t oy = 0; oy < oh; ++oy, out += ow) {
-      scalar::AveragePoolLanesRange(p, c, oy, 0, inner);
+      const TapRange ys = ValidRows(w, height, static_cast<int>(oy));
+      const int iy = static_cast<int>(oy) * w.stride_h - w.pad_top + ys.begin;
+      const float* row = in + iy * width - w.pad_left;
       size_t done = inner;
       if (w.stride_w <= 2) {
-        done = PoolRowVectors(p, p.in + c * p.height * p.width,
-                              ValidRows(w, height, static_cast<int>(oy)),
-                              static_cast<int>(oy) * w.stride_h - w.pad_top, inner, inner_end, out);
+        done = PoolRowVectors(hn::ScalableTag<float>(), p, row, ys.size(), done, inner_end, out);
+        done = PoolRowVectors(hn::CappedTag<float, 4>(), p, row, ys.size(), done, inner_end, out);
       }
-      scalar::AveragePoolLanesRange(p, c, oy, done, ow);
+      if (inner > 0) scalar::AveragePoolLanesRange(p, c, oy, 0, inner);
+      if (done < ow) scalar::AveragePoolLanesRange(p, c, oy, done, ow);
     }
   }
 }

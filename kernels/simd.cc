@@ -71,6 +71,9 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 #include "kernels/columns.h"
+#if HWY_ARCH_X86
+#include "kernels/avx512.h"
+#endif
 
 namespace lbrt {
 
@@ -78,7 +81,7 @@ namespace lbrt {
 constinit const Kernels kSse4Kernels = N_SSE4::kColumn;
 constinit const Kernels kAvx2Kernels = N_AVX2::kColumn;
 constinit const Kernels kAvx512Kernels = N_AVX3::kColumn;
-constinit const Kernels kAvx512PopcntKernels = N_AVX3_DL::kColumn;
+constinit const Kernels kAvx512PopcntKernels = avx512::Replace(N_AVX3_DL::kColumn);
 #elif HWY_ARCH_ARM_A64
 constinit const Kernels kNeonKernels = N_NEON::kColumn;
 constinit const Kernels kSveKernels = N_SVE::kColumn;
