@@ -6,7 +6,14 @@
 //                       doubles
 #include "kernels/avx512.h"
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC bug 105593, in its own intrinsics
+#endif
 #include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #include <cstring>
 
@@ -120,7 +127,7 @@ struct Sums16 {
   const int32_t* from[16];  // of lane 0, wherever the first lane read is
   __mmask16 mask[16];
   size_t count = 0;
-  __mmask16 used;
+  __mmask16 used = 0;
 
   Position Fill(const PixelLanes& in, const int32_t* const* base, Position at, size_t n) {
     used = static_cast<__mmask16>(LowBits(n));
@@ -200,13 +207,15 @@ HWY_INLINE __m512i TapSums(const __m512i (&a)[kTaps], const uint8_t* words) {
 template <typename T>
 inline constexpr size_t kParts = 8 / sizeof(T);
 
-// All output channels of these pixels.
-template <typename T, bool kWhole>
+// All output channels of these pixels; kOne: the second vector is empty.
+template <typename T, bool kWhole, bool kOne>
 HWY_INLINE void AllOutputs(const __m512i (&a)[2][kTaps], const uint8_t* words, size_t words_stride,
                            const Sums16 (&to)[kParts<T>], size_t outputs, size_t base_stride,
                            int32_t* acc, size_t acc_stride) {
+  constexpr size_t kUsed = kOne && sizeof(T) < 8 ? kParts<T> / 2 : kParts<T>;
   for (size_t o = 0; o < outputs; ++o, words += words_stride, acc += acc_stride) {
-    const __m512i sum[2] = {TapSums<T>(a[0], words), TapSums<T>(a[1], words)};
+    const __m512i first = TapSums<T>(a[0], words);
+    const __m512i sum[2] = {first, kOne ? first : TapSums<T>(a[1], words)};
     __m512i parts[kParts<T>];
     if constexpr (sizeof(T) == 2) {
 #pragma GCC unroll 2
@@ -221,7 +230,7 @@ HWY_INLINE void AllOutputs(const __m512i (&a)[2][kTaps], const uint8_t* words, s
       parts[0] = Even<uint32_t>(sum[0], sum[1]);
     }
 #pragma GCC unroll 4
-    for (size_t part = 0; part < kParts<T>; ++part) {
+    for (size_t part = 0; part < kUsed; ++part) {
       to[part].template Store<kWhole>(parts[part], o * base_stride, acc + 16 * part);
     }
   }
@@ -264,16 +273,21 @@ void XorPopcount3x3(const PixelLanes& in, const Weights& weights, const int32_t*
     at = LoadTaps<T>(in, at, left, a[0]);
     at = LoadTaps<T>(in, at, left > kLanes ? left - kLanes : 0, a[1]);
     Sums16 to[kParts<T>];
-    bool whole = true;
-    for (size_t part = 0; part < kParts<T>; ++part) {
-      const size_t after = left > 16 * part ? left - 16 * part : 0;
-      sums_at = to[part].Fill(in, base, sums_at, after < 16 ? after : 16);
+    bool whole = true;  // of the parts used, if no row ends in them
+    for (size_t part = 0; part < kParts<T> && 16 * part < left; ++part) {
+      const size_t n = left - 16 * part;
+      sums_at = to[part].Fill(in, base, sums_at, n < 16 ? n : 16);
       whole = whole && to[part].whole();
     }
-    if (whole) {
-      AllOutputs<T, true>(a, words, words_stride, to, outputs, in.width, acc + i, pixels);
+    int32_t* out = acc + i;
+    if (whole && left >= 2 * kLanes) {
+      AllOutputs<T, true, false>(a, words, words_stride, to, outputs, in.width, out, pixels);
+    } else if (whole && left == kLanes) {
+      AllOutputs<T, true, true>(a, words, words_stride, to, outputs, in.width, out, pixels);
+    } else if (left <= kLanes) {
+      AllOutputs<T, false, true>(a, words, words_stride, to, outputs, in.width, out, pixels);
     } else {
-      AllOutputs<T, false>(a, words, words_stride, to, outputs, in.width, acc + i, pixels);
+      AllOutputs<T, false, false>(a, words, words_stride, to, outputs, in.width, out, pixels);
     }
   }
 }
@@ -322,7 +336,7 @@ HWY_INLINE __m512 ToFloat(const __m512i (&limb)[kLimbs]) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(half[0]), half[1], 1);
   }
 }
-constexpr size_t kSmallWindow = 255;
+constexpr size_t kSmallWindow = 255, kChunk = 64;  // elements; dwords at a time, for lanes
 
 // Elements [4 * g, 4 * (g + count)) of one window, zeros behind its end. `out` has room for 64
 // bytes more.
@@ -383,16 +397,17 @@ void FixedPointTileOf(const Windows<uint8_t>& in, const Weights& weights, float*
   }
 }
 
-// Dwords [g, g + count) of windows [r, r + n), n <= 16, one vector each, lane by lane.
+// Dwords [g, g + count) of windows [r, r + n), n <= 16, one vector each, lane by lane; vectors
+// `stride` apart.
 void FlattenLanes(const Windows<uint8_t>& in, size_t r, size_t n, size_t g, size_t count,
-                  __m512i* out) {
+                  size_t stride, __m512i* out) {
   const size_t span = (n - 1) * in.step + in.run;
   if (span > 128 || in.run > 128) {  // widely strided or long: window by window
     alignas(64) uint8_t window[4 * 64 + 64];
     for (size_t j = 0; j < n; ++j) {
       Flatten(in, r + j, g, count, window);
       for (size_t k = 0; k < count; ++k) {
-        std::memcpy(reinterpret_cast<uint8_t*>(out + k) + 4 * j, window + 4 * k, 4);
+        std::memcpy(reinterpret_cast<uint8_t*>(out + k * stride) + 4 * j, window + 4 * k, 4);
       }
     }
     return;
@@ -412,75 +427,103 @@ void FlattenLanes(const Windows<uint8_t>& in, size_t r, size_t n, size_t g, size
     const size_t first = begin / 4 > g ? begin / 4 : g;
     const size_t last = (end + 3) / 4 < g + count ? (end + 3) / 4 : g + count;
     for (size_t k = first; k < last; ++k) {
-      uint64_t bytes = 0;
-      for (size_t b = 0; b < 4; ++b) {
-        if (4 * k + b >= begin && 4 * k + b < end) bytes |= uint64_t{0x1111111111111111} << b;
-      }
+      // Which bytes of the dword are this run's: a nibble, the same in all lanes.
+      const size_t low_byte = begin > 4 * k ? begin - 4 * k : 0;
+      const size_t high_byte = end < 4 * k + 4 ? end - 4 * k : 4;
+      const uint64_t bytes = (LowBits(high_byte) & ~LowBits(low_byte)) * 0x1111111111111111;
       const __m512i from = _mm512_add_epi8(
           index, _mm512_set1_epi8(static_cast<char>(static_cast<uint8_t>(4 * k - begin))));
       const __m512i dword = _mm512_maskz_permutex2var_epi8(bytes, low, from, high);
-      out[k - g] = begin <= 4 * k ? dword : _mm512_or_si512(out[k - g], dword);
+      __m512i& to = out[(k - g) * stride];
+      to = begin <= 4 * k ? dword : _mm512_or_si512(to, dword);
     }
   }
 }
 
-// Up to 16 * kVectors pixels from r on. Rows: [output][dword][limb].
+// The same for kVectors vectors of windows.
+template <size_t kVectors>
+HWY_INLINE void FlattenVectors(const Windows<uint8_t>& in, size_t r, size_t g, size_t count,
+                               __m512i (*x)[kVectors]) {
+  for (size_t v = 0; v < kVectors; ++v) {
+    const size_t left = in.rows - r - 16 * v;
+    FlattenLanes(in, r + 16 * v, left < 16 ? left : 16, g, count, kVectors, &x[0][v]);
+  }
+}
+
+// Dwords [0, count) of kOutputs output channels (their limbs at w[...]) and kVectors vectors of
+// pixels, added to `sum`.
+template <int kLimbs, size_t kVectors, size_t kOutputs>
+HWY_INLINE void AddDwords(const __m512i (*x)[kVectors], size_t count, const int32_t* w,
+                          size_t w_stride, __m512i (&sum)[kOutputs][kVectors][kLimbs]) {
+  for (size_t g = 0; g < count; ++g, w += kLimbs) {
+#pragma GCC unroll 4
+    for (size_t j = 0; j < kOutputs; ++j) {
+#pragma GCC unroll 3
+      for (int l = 0; l < kLimbs; ++l) {
+        const __m512i weight = _mm512_set1_epi32(w[j * w_stride + static_cast<size_t>(l)]);
+#pragma GCC unroll 2
+        for (size_t v = 0; v < kVectors; ++v) {
+          sum[j][v][l] = _mm512_dpbusd_epi32(sum[j][v][l], x[g][v], weight);
+        }
+      }
+    }
+  }
+}
+
+// Up to 16 * kVectors pixels from r on, and kOutputs output channels from o on, whose inputs are in
+// x where the window is small. Weight rows: [output][dword][limb].
+template <int kLimbs, bool kSmall, size_t kVectors, size_t kOutputs>
+HWY_INLINE void FixedPointOutputs(const Windows<uint8_t>& in, size_t r, const Weights& weights,
+                                  size_t o, __m512i (*x)[kVectors], float* acc,
+                                  size_t acc_stride) {
+  const size_t dwords = Dwords(weights.rows), w_stride = dwords * kLimbs;
+  const int32_t* w = static_cast<const int32_t*>(weights.packed) + o * w_stride;
+  __m512i sum[kOutputs][kVectors][kLimbs];
+#pragma GCC unroll 4
+  for (auto& output : sum) {
+#pragma GCC unroll 2
+    for (auto& vector : output) {
+#pragma GCC unroll 3
+      for (auto& limb : vector) limb = _mm512_setzero_si512();
+    }
+  }
+  if constexpr (kSmall) {
+    AddDwords(x, dwords, w, w_stride, sum);
+  } else {
+    for (size_t begin = 0; begin < dwords; begin += kChunk) {
+      const size_t count = dwords - begin < kChunk ? dwords - begin : kChunk;
+      FlattenVectors<kVectors>(in, r, begin, count, x);
+      AddDwords(x, count, w + begin * kLimbs, w_stride, sum);
+    }
+  }
+#pragma GCC unroll 4
+  for (size_t j = 0; j < kOutputs; ++j) {
+    float* out = acc + (o + j) * acc_stride + r;
+#pragma GCC unroll 2
+    for (size_t v = 0; v < kVectors; ++v) {
+      const __m512 value = ToFloat<kLimbs, kSmall>(sum[j][v]);
+      const size_t left = in.rows - r - 16 * v;
+      if (left >= 16) {
+        _mm512_storeu_ps(out + 16 * v, value);
+      } else {
+        _mm512_mask_storeu_ps(out + 16 * v, static_cast<__mmask16>(LowBits(left)), value);
+      }
+    }
+  }
+}
+
 template <int kLimbs, bool kSmall, size_t kVectors>
 HWY_INLINE void FixedPointPixels(const Windows<uint8_t>& in, size_t r, const Weights& weights,
                                  float* acc, size_t acc_stride) {
-  constexpr size_t kOutputs = 2, kChunk = 64;
-  __m512i x[kVectors][kChunk];
-  const size_t dwords = Dwords(weights.rows), outputs = weights.rows.outputs;
-  const auto pixels = [&](size_t v) {
-    const size_t left = in.rows - r - 16 * v;
-    return left < 16 ? left : 16;
-  };
-  for (size_t o = 0; o < outputs; o += kOutputs) {
-    __m512i sum[kOutputs][kVectors][kLimbs];
-    const int32_t* w[kOutputs];
-    for (size_t j = 0; j < kOutputs; ++j) {
-      const size_t row = o + j < outputs ? o + j : outputs - 1;
-      w[j] = static_cast<const int32_t*>(weights.packed) + row * dwords * kLimbs;
-      for (auto& vector : sum[j]) {
-        for (auto& limb : vector) limb = _mm512_setzero_si512();
-      }
-    }
-    for (size_t begin = 0; begin < dwords; begin += kChunk) {
-      const size_t count = dwords - begin < kChunk ? dwords - begin : kChunk;
-      if (o == 0 || dwords > kChunk) {
-        for (size_t v = 0; v < kVectors; ++v) {
-          FlattenLanes(in, r + 16 * v, pixels(v), begin, count, x[v]);
-        }
-      }
-      for (size_t g = 0; g < count; ++g) {
-#pragma GCC unroll 4
-        for (size_t j = 0; j < kOutputs; ++j) {
-#pragma GCC unroll 3
-          for (int l = 0; l < kLimbs; ++l) {
-            const __m512i weight =
-                _mm512_set1_epi32(w[j][(begin + g) * kLimbs + static_cast<size_t>(l)]);
-#pragma GCC unroll 2
-            for (size_t v = 0; v < kVectors; ++v) {
-              sum[j][v][l] = _mm512_dpbusd_epi32(sum[j][v][l], x[v][g], weight);
-            }
-          }
-        }
-      }
-    }
-#pragma GCC unroll 4
-    for (size_t j = 0; j < kOutputs; ++j) {
-      if (o + j >= outputs) break;
-      float* out = acc + (o + j) * acc_stride + r;
-#pragma GCC unroll 2
-      for (size_t v = 0; v < kVectors; ++v) {
-        const __m512 value = ToFloat<kLimbs, kSmall>(sum[j][v]);
-        if (pixels(v) == 16) {
-          _mm512_storeu_ps(out + 16 * v, value);
-        } else {
-          _mm512_mask_storeu_ps(out + 16 * v, static_cast<__mmask16>(LowBits(pixels(v))), value);
-        }
-      }
-    }
+  constexpr size_t kOutputs = kVectors == 2 ? 2 : 4;
+  __m512i x[kChunk][kVectors];
+  if constexpr (kSmall) FlattenVectors<kVectors>(in, r, 0, Dwords(weights.rows), x);
+  size_t o = 0;
+  for (; o + kOutputs <= weights.rows.outputs; o += kOutputs) {
+    FixedPointOutputs<kLimbs, kSmall, kVectors, kOutputs>(in, r, weights, o, x, acc, acc_stride);
+  }
+  for (; o < weights.rows.outputs; ++o) {
+    FixedPointOutputs<kLimbs, kSmall, kVectors, 1>(in, r, weights, o, x, acc, acc_stride);
   }
 }
 
@@ -558,7 +601,7 @@ void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* 
                      size_t acc_stride) {
   const bool small = weights.rows.elements() <= kSmallWindow;
   const size_t limbs = weights.rows.planes;
-  const auto run = limbs == 1   ? FixedPointLanesOf<1, true>
+  const auto run = limbs == 1   ? (small ? FixedPointLanesOf<1, true> : FixedPointLanesOf<1, false>)
                    : limbs == 2 ? (small ? FixedPointLanesOf<2, true> : FixedPointLanesOf<2, false>)
                                 : (small ? FixedPointLanesOf<3, true> : FixedPointLanesOf<3, false>);
   run(in, weights, acc, acc_stride);

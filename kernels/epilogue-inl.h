@@ -253,11 +253,12 @@ HWY_INLINE size_t EpilogueLanesVectors(D d, S steps, const lbrt::EpilogueLanes& 
   return i;
 }
 
-// What is left of it: vector by vector, then by four, then one by one.
+// What is left of it: by vectors, then by four pixels, then one by one.
 HWY_NOINLINE void EpilogueLanesTail(AnySteps steps, const lbrt::EpilogueLanes& e, size_t i,
                                     size_t end, const float* b_row) {
   const size_t begin = i;
   const auto bias = [&] { return steps.pixel_bias ? b_row + (i - begin) : nullptr; };
+  i = EpilogueLanesVectors<2>(hn::ScalableTag<float>(), steps, e, i, end, bias());
   i = EpilogueLanesVectors<1>(hn::ScalableTag<float>(), steps, e, i, end, bias());
   i = EpilogueLanesVectors<1>(hn::CappedTag<float, 4>(), steps, e, i, end, bias());
   scalar::EpilogueLanesRange(e, i, end);
