@@ -208,7 +208,7 @@ void ExpectSameBits(const std::vector<float>& want, const at::Tensor& got) {
 void ExpectIsTheNaiveLoop(const Graph& graph, int64_t count, uint32_t seed) {
   Randomness random(seed);
   const Images images = RandomImages(graph.node(0), count, random);
-  const at::Tensor got = ExecuteGraph(graph, images.tensor);
+  const at::Tensor got = DeployedGraph(graph).Run(images.tensor);
   for (int64_t i = 0; i < count; ++i)
     ExpectSameBits(NaiveGraph(graph).Run(images.plain[static_cast<size_t>(i)]), got[i]);
 }
@@ -333,7 +333,7 @@ TEST(DeployEvalTest, TheCornerOfALayerOfOnesCountsItsValidTaps) {
   std::fill(graph.nodes[2].codes.begin(), graph.nodes[2].codes.end(), 1);
   graph.nodes[3].a = {1};
   graph.nodes[3].b = {0};
-  const at::Tensor got = ExecuteGraph(graph, at::ones({1, 8, 4, 4}));
+  const at::Tensor got = DeployedGraph(graph).Run(at::ones({1, 8, 4, 4}));
   const float corner = 4 * 8, edge = 6 * 8, inside = 9 * 8;  // methods.md 9
   ExpectSameBits({corner, edge, edge, corner, edge, inside, inside, edge, edge, inside, inside,
                   edge, corner, edge, edge, corner},
@@ -369,7 +369,7 @@ TEST(DeployEvalTest, PoolingAddsTheValidTapsInOrderAndDividesByAll) {
   const Graph pool = SmallGraph(ValueType::kF32, 4, 4, 1, 0).Pool(SquareWindow(3, 2, 1)).graph();
   const float ninth = 1.0f / 9;
   ExpectSameBits({4 * ninth, 6 * ninth, 6 * ninth, 9 * ninth},
-                 ExecuteGraph(pool, at::ones({1, 1, 4, 4})));
+                 DeployedGraph(pool).Run(at::ones({1, 1, 4, 4})));
 }
 
 class WholeNetworkTest : public testing::TestWithParam<std::tuple<const char*, Stem>> {
@@ -398,10 +398,10 @@ TEST_P(WholeNetworkTest, LogitsDoNotDependOnThreadsOrBatch) {
   Randomness random(14);
   const Images images = RandomImages(graph.node(0), 5, random);
   at::set_num_threads(1);
-  const at::Tensor one = ExecuteGraph(graph, images.tensor);
+  const at::Tensor one = DeployedGraph(graph).Run(images.tensor);
   at::set_num_threads(2);
-  EXPECT_TRUE(at::equal(one, ExecuteGraph(graph, images.tensor)));
-  EXPECT_TRUE(at::equal(one[4], ExecuteGraph(graph, images.tensor.slice(0, 4))[0]));
+  EXPECT_TRUE(at::equal(one, DeployedGraph(graph).Run(images.tensor)));
+  EXPECT_TRUE(at::equal(one[4], DeployedGraph(graph).Run(images.tensor.slice(0, 4))[0]));
 }
 
 INSTANTIATE_TEST_SUITE_P(DeployEvalTest, WholeNetworkTest,

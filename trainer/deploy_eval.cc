@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -13,34 +14,25 @@
 #include "trainer/ordered_sums.h"
 
 namespace lbrt {
+
+// A thread takes whole images: there is one synchronisation a batch, not one a node.
+// Values are [h w c]: images uint8, signs int8, exact sums int32 or int64, all else float32.
+
+struct DeployedGraph::Prepared {
+  at::Tensor codes;                             // kConv of integers: [outputs taps], int32 or int64
+  std::optional<OrderedSums> sums;              // kConv of floats
+  std::vector<size_t> row_class, column_class;  // kAffine: border class along each axis
+};
+
 namespace {
 
-constexpr size_t kBatch = 50;  // images at once; no number depends on it
+constexpr size_t kBatch = 100;  // images at once; no number depends on it
 
-// Values are NHWC: images uint8; codes and their exact sums float32, or float64 where a float32
-// does not hold every sum; everything else float32.
-
-// Rows of pixels are independent: run(image, row) for each, on all threads.
-template <typename Run>
-void ForEachRow(const at::Tensor& out, Run run) {
-  const int64_t rows = out.size(1);
-  at::parallel_for(0, out.size(0) * rows, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) run(i / rows, static_cast<int>(i % rows));
-  });
+at::Tensor NewValue(const GraphNode& node) {
+  return at::empty({node.height, node.width, node.channels}, at::kFloat);
 }
 
-at::Tensor NewValue(const GraphNode& node, int64_t images) {
-  return at::empty({images, node.height, node.width, node.channels}, at::kFloat);
-}
-
-const float* RowOf(const at::Tensor& value, int64_t image, int row) {
-  return value.data_ptr<float>() + image * value.stride(0) + row * value.stride(1);
-}
-float* RowOf(at::Tensor& value, int64_t image, int row) {
-  return value.data_ptr<float>() + image * value.stride(0) + row * value.stride(1);
-}
-
-// The largest |sum| that codes of an input of magnitude `largest` can have.
+// The largest |sum| that a convolution of integers up to `largest` can have.
 double LargestSum(const GraphNode& conv, double largest) {
   const size_t taps = conv.codes.size() / static_cast<size_t>(conv.channels);
   double result = 0;
@@ -52,166 +44,186 @@ double LargestSum(const GraphNode& conv, double largest) {
   return result;
 }
 
-// The convolution of integers as a product of matrices, [pixels taps] x [taps outputs]: exact in
-// any order of summation, since no sum leaves the integers that the type holds.
-at::Tensor IntegerConv(const GraphNode& conv, const at::Tensor& x) {
-  const double largest = LargestSum(conv, x.scalar_type() == at::kByte ? 255 : 1);
-  const at::ScalarType type = largest < 0x1p24 ? at::kFloat : at::kDouble;
-  if (largest >= 0x1p53) throw InputError("node " + conv.name, "its sums exceed 2^53");
-  const Window& w = conv.window;
-  const at::Tensor codes =
-      at::from_blob(const_cast<int32_t*>(conv.codes.data()),
-                    {conv.channels, static_cast<int64_t>(conv.codes.size()) / conv.channels},
-                    at::kInt)
-          .to(type);
-  const at::Tensor padded =
-      at::constant_pad_nd(x.to(type), {0, 0, w.pad_left, w.pad_right, w.pad_top, w.pad_bottom}, 0);
-  const at::Tensor windows = padded.unfold(1, w.kernel_h, w.stride_h)
-                                 .unfold(2, w.kernel_w, w.stride_w)  // [n oh ow c kh kw]
-                                 .permute({0, 1, 2, 4, 5, 3})
-                                 .reshape({-1, codes.size(1)});
-  const at::Tensor sums = at::mm(windows, codes.t());
-  if (!at::equal(sums, sums.round()) || sums.abs().max().item<double>() > largest)
-    throw std::logic_error("deploy-eval: node " + conv.name + " has sums that are no integers");
-  return sums.reshape({x.size(0), conv.height, conv.width, conv.channels});
+at::Tensor IntegerWeights(const GraphNode& conv, const GraphNode& from) {
+  const double largest = LargestSum(conv, from.type == ValueType::kU8 ? 255 : 1);
+  if (largest >= 0x1p63) throw InputError("node " + conv.name, "its sums exceed 63 bits");
+  const int64_t taps = static_cast<int64_t>(conv.codes.size()) / conv.channels;
+  return at::from_blob(const_cast<int32_t*>(conv.codes.data()), {conv.channels, taps}, at::kInt)
+      .to(largest < 0x1p31 ? at::kInt : at::kLong);
 }
 
-at::Tensor FloatConv(const GraphNode& conv, const at::Tensor& x) {
-  const std::vector<float> weights = conv.weight_kind == WeightKind::kFloat
-                                         ? conv.weights
-                                         : std::vector<float>(conv.codes.begin(), conv.codes.end());
-  const OrderedSums sums(static_cast<int>(x.size(1)), static_cast<int>(x.size(2)),
-                         static_cast<int>(x.size(3)), conv.window, weights);
-  at::Tensor y = NewValue(conv, x.size(0));
-  ForEachRow(
-      y, [&](int64_t image, int row) { sums.Row(RowOf(x, image, 0), row, RowOf(y, image, row)); });
+OrderedSums FloatWeights(const GraphNode& conv, const GraphNode& from) {
+  return {from.height, from.width, from.channels, conv.window,
+          conv.weight_kind == WeightKind::kFloat
+              ? conv.weights
+              : std::vector<float>(conv.codes.begin(), conv.codes.end())};
+}
+
+std::vector<size_t> Classes(const BorderAxis& axis) {
+  std::vector<size_t> classes;
+  for (int i = 0; i < axis.outputs(); ++i) classes.push_back(static_cast<size_t>(axis.Class(i)));
+  return classes;
+}
+
+// The convolution as a product of matrices, [outputs taps] x [taps pixels]. LibTorch multiplies
+// integers by a loop of its own, exactly and faster than a plain BLAS does floats.
+at::Tensor IntegerConv(const GraphNode& conv, const at::Tensor& codes, const at::Tensor& x) {
+  const Window& w = conv.window;
+  const at::Tensor planes = x.permute({2, 0, 1}).to(codes.scalar_type()).contiguous();
+  const at::Tensor taps =
+      at::constant_pad_nd(planes, {w.pad_left, w.pad_right, w.pad_top, w.pad_bottom}, 0)
+          .unfold(1, w.kernel_h, w.stride_h)
+          .unfold(2, w.kernel_w, w.stride_w)  // [c oh ow kh kw]
+          .permute({3, 4, 0, 1, 2})
+          .reshape({codes.size(1), -1});
+  return at::mm(codes, taps).t().reshape({conv.height, conv.width, conv.channels});
+}
+
+at::Tensor FloatConv(const GraphNode& conv, const OrderedSums& sums, const at::Tensor& x) {
+  at::Tensor y = NewValue(conv);
+  const int64_t row_size = int64_t{conv.width} * conv.channels;
+  for (int row = 0; row < conv.height; ++row)
+    sums.Row(x.data_ptr<float>(), row, y.data_ptr<float>() + row * row_size);
   return y;
 }
 
-// Border classes are those of the window of the convolution before it.
-at::Tensor AffineOf(const Graph& graph, const GraphNode& affine, const at::Tensor& x) {
+at::Tensor AffineOf(const GraphNode& affine, const std::vector<size_t>& row_class,
+                    const std::vector<size_t>& column_class, const at::Tensor& x) {
   const auto channels = static_cast<size_t>(affine.channels);
-  const GraphNode& before = graph.node(affine.inputs[0]);
-  std::vector<size_t> row_class(static_cast<size_t>(affine.height), 0);
-  std::vector<size_t> column_class(static_cast<size_t>(affine.width), 0);
-  if (affine.border_rows * affine.border_columns > 1) {
-    const GraphNode& from = graph.node(before.inputs[0]);
-    const BorderAxis rows = BorderRows(before.window, from.height);
-    const BorderAxis columns = BorderColumns(before.window, from.width);
-    for (int y = 0; y < affine.height; ++y)
-      row_class[static_cast<size_t>(y)] = static_cast<size_t>(rows.Class(y));
-    for (int i = 0; i < affine.width; ++i)
-      column_class[static_cast<size_t>(i)] = static_cast<size_t>(columns.Class(i));
-  }
-  const at::Tensor sums = x.to(at::kFloat).contiguous();  // integers round once, half to even
-  at::Tensor z = NewValue(affine, x.size(0));
-  ForEachRow(z, [&](int64_t image, int row) {
-    const float* in = RowOf(sums, image, row);
-    float* out = RowOf(z, image, row);
-    const size_t first_class =
-        row_class[static_cast<size_t>(row)] * static_cast<size_t>(affine.border_columns);
-    for (size_t i = 0; i < column_class.size(); ++i)
-      AffinePixel(in + i * channels, affine.a.data(),
-                  affine.b.data() + (first_class + column_class[i]) * channels, channels,
-                  out + i * channels);
-  });
+  const at::Tensor sums = x.to(at::kFloat);  // integers round once, half to even
+  at::Tensor z = NewValue(affine);
+  const float* in = sums.data_ptr<float>();
+  float* out = z.data_ptr<float>();
+  for (const size_t row : row_class)
+    for (const size_t column : column_class) {
+      const size_t border = row * static_cast<size_t>(affine.border_columns) + column;
+      AffinePixel(in, affine.a.data(), affine.b.data() + border * channels, channels, out);
+      in += channels;
+      out += channels;
+    }
   return z;
 }
 
 at::Tensor Activate(const GraphNode& node, const at::Tensor& x) {
-  at::Tensor y = NewValue(node, x.size(0));
-  const int64_t count = x.stride(1);
-  ForEachRow(y, [&](int64_t image, int row) {
-    const float* in = RowOf(x, image, row);
-    float* out = RowOf(y, image, row);
-    if (node.activation == Activation::kRelu)
-      for (int64_t i = 0; i < count; ++i) out[i] = Relu(in[i]);
-    else
-      for (int64_t i = 0; i < count; ++i) out[i] = Hardtanh(in[i]);
-  });
+  at::Tensor y = NewValue(node);
+  const float* in = x.data_ptr<float>();
+  float* out = y.data_ptr<float>();
+  if (node.activation == Activation::kRelu)
+    for (int64_t i = 0; i < y.numel(); ++i) out[i] = Relu(in[i]);
+  else
+    for (int64_t i = 0; i < y.numel(); ++i) out[i] = Hardtanh(in[i]);
   return y;
 }
 
 // +0, then the valid taps in order, then times fl32(1 / taps).
 at::Tensor AveragePool(const GraphNode& pool, const at::Tensor& x) {
   const Window& w = pool.window;
-  const int height = static_cast<int>(x.size(1)), width = static_cast<int>(x.size(2));
+  const int height = static_cast<int>(x.size(0)), width = static_cast<int>(x.size(1));
   const int channels = pool.channels;
   const float scale = static_cast<float>(1.0 / w.taps());
-  at::Tensor y = NewValue(pool, x.size(0));
-  ForEachRow(y, [&](int64_t image, int row) {
-    const TapRange rows = ValidRows(w, height, row);
-    for (int column = 0; column < pool.width; ++column) {
+  at::Tensor y = at::zeros({pool.height, pool.width, channels}, at::kFloat);
+  const float* in = x.data_ptr<float>();
+  float* out = y.data_ptr<float>();
+  for (int row = 0; row < pool.height; ++row)
+    for (int column = 0; column < pool.width; ++column, out += channels) {
+      const TapRange rows = ValidRows(w, height, row);
       const TapRange columns = ValidColumns(w, width, column);
-      float* out = RowOf(y, image, row) + column * channels;
-      for (int c = 0; c < channels; ++c) {
-        float sum = 0;
-        for (int ky = rows.begin; ky < rows.end; ++ky)
-          for (int kx = columns.begin; kx < columns.end; ++kx)
-            sum += RowOf(x, image,
-                         row * w.stride_h - w.pad_top +
-                             ky)[(column * w.stride_w - w.pad_left + kx) * channels + c];
-        out[c] = sum * scale;
-      }
+      for (int ky = rows.begin; ky < rows.end; ++ky)
+        for (int kx = columns.begin; kx < columns.end; ++kx) {
+          const int in_y = row * w.stride_h - w.pad_top + ky;
+          const int in_x = column * w.stride_w - w.pad_left + kx;
+          const float* pixel = in + (int64_t{in_y} * width + in_x) * channels;
+          for (int c = 0; c < channels; ++c) out[c] += pixel[c];
+        }
+      for (int c = 0; c < channels; ++c) out[c] *= scale;
     }
-  });
   return y;
-}
-
-at::Tensor ExecuteNode(const Graph& graph, const GraphNode& node,
-                       const std::vector<at::Tensor>& values) {
-  const auto value = [&](size_t i) { return values[static_cast<size_t>(node.inputs[i])]; };
-  switch (node.op) {
-    case GraphOp::kInput:
-      break;  // given
-    case GraphOp::kConv:
-      return node.type == ValueType::kF32 ? FloatConv(node, value(0)) : IntegerConv(node, value(0));
-    case GraphOp::kAffine:
-      return AffineOf(graph, node, value(0));
-    case GraphOp::kAdd:
-      return value(0) + value(1);
-    case GraphOp::kActivation:
-      return Activate(node, value(0));
-    case GraphOp::kSign:
-      return at::where(value(0) >= 0, at::ones({}, at::kFloat), -at::ones({}, at::kFloat));
-    case GraphOp::kAvgPool:
-      return AveragePool(node, value(0));
-    case GraphOp::kPadChannels:
-      return at::constant_pad_nd(value(0), {node.pad_before, node.pad_after}, 0);
-  }
-  throw std::logic_error("deploy-eval: node " + node.name + " cannot be executed");
-}
-
-// The last node that uses each value.
-std::vector<size_t> LastUsers(const Graph& graph) {
-  std::vector<size_t> last(graph.nodes.size(), 0);
-  for (size_t i = 0; i < graph.nodes.size(); ++i)
-    for (const int input : graph.nodes[i].inputs) last[static_cast<size_t>(input)] = i;
-  last[static_cast<size_t>(graph.output)] = graph.nodes.size();
-  return last;
 }
 
 }  // namespace
 
-at::Tensor ExecuteGraph(const Graph& graph, const at::Tensor& input) {
-  at::NoGradGuard no_grad;
-  const bool image = graph.node(0).type == ValueType::kU8;
-  const std::vector<size_t> last_user = LastUsers(graph);
-  std::vector<at::Tensor> values(graph.nodes.size());
-  values[0] = image ? input : input.permute({0, 2, 3, 1}).contiguous();
-  for (size_t i = 1; i < graph.nodes.size(); ++i) {
+DeployedGraph::DeployedGraph(const Graph& graph)
+    : graph_(graph), last_user_(graph.nodes.size(), 0) {
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const GraphNode& node = graph.nodes[i];
-    values[i] = ExecuteNode(graph, node, values).contiguous();
-    for (const int from : node.inputs)
-      if (last_user[static_cast<size_t>(from)] == i)
-        values[static_cast<size_t>(from)] = at::Tensor();
+    Prepared& prepared = *prepared_.emplace_back(std::make_unique<Prepared>());
+    for (const int input : node.inputs) last_user_[static_cast<size_t>(input)] = i;
+    if (node.op == GraphOp::kConv) {
+      const GraphNode& from = graph.node(node.inputs[0]);
+      if (node.type == ValueType::kF32)
+        prepared.sums = FloatWeights(node, from);
+      else
+        prepared.codes = IntegerWeights(node, from);
+    }
+    if (node.op == GraphOp::kAffine) {
+      prepared.row_class.assign(static_cast<size_t>(node.height), 0);
+      prepared.column_class.assign(static_cast<size_t>(node.width), 0);
+      if (node.border_rows * node.border_columns == 1) continue;
+      const GraphNode& conv = graph.node(node.inputs[0]);
+      const GraphNode& from = graph.node(conv.inputs[0]);
+      prepared.row_class = Classes(BorderRows(conv.window, from.height));
+      prepared.column_class = Classes(BorderColumns(conv.window, from.width));
+    }
   }
-  return values[static_cast<size_t>(graph.output)].flatten(1);
+  last_user_[static_cast<size_t>(graph.output)] = graph.nodes.size();
+}
+
+DeployedGraph::~DeployedGraph() = default;
+
+at::Tensor DeployedGraph::RunNode(size_t index, const std::vector<at::Tensor>& values) const {
+  const GraphNode& node = graph_.nodes[index];
+  const Prepared& prepared = *prepared_[index];
+  const at::Tensor& x = values[static_cast<size_t>(node.inputs[0])];
+  switch (node.op) {
+    case GraphOp::kInput:
+      break;  // given
+    case GraphOp::kConv:
+      return prepared.sums ? FloatConv(node, *prepared.sums, x)
+                           : IntegerConv(node, prepared.codes, x);
+    case GraphOp::kAffine:
+      return AffineOf(node, prepared.row_class, prepared.column_class, x);
+    case GraphOp::kAdd:
+      return x + values[static_cast<size_t>(node.inputs[1])];
+    case GraphOp::kActivation:
+      return Activate(node, x);
+    case GraphOp::kSign:
+      return (x >= 0).to(at::kChar) * 2 - 1;
+    case GraphOp::kAvgPool:
+      return AveragePool(node, x);
+    case GraphOp::kPadChannels:
+      return at::constant_pad_nd(x, {node.pad_before, node.pad_after}, 0);
+  }
+  throw std::logic_error("deploy-eval: node " + node.name + " cannot be executed");
+}
+
+at::Tensor DeployedGraph::RunImage(at::Tensor image) const {
+  std::vector<at::Tensor> values(graph_.nodes.size());
+  values[0] = std::move(image);
+  for (size_t i = 1; i < values.size(); ++i) {
+    values[i] = RunNode(i, values).contiguous();
+    for (const int from : graph_.nodes[i].inputs)
+      if (last_user_[static_cast<size_t>(from)] == i) values[static_cast<size_t>(from)].reset();
+  }
+  return values[static_cast<size_t>(graph_.output)].flatten();
+}
+
+at::Tensor DeployedGraph::Run(const at::Tensor& input) const {
+  const bool bytes = graph_.node(0).type == ValueType::kU8;
+  const at::Tensor images = bytes ? input : input.permute({0, 2, 3, 1}).contiguous();
+  const GraphNode& output = graph_.node(graph_.output);
+  const at::Tensor logits = at::empty(
+      {images.size(0), int64_t{output.height} * output.width * output.channels}, at::kFloat);
+  at::parallel_for(0, images.size(0), 1, [&](int64_t begin, int64_t end) {
+    at::NoGradGuard no_grad;  // each thread has its own
+    for (int64_t i = begin; i < end; ++i) logits[i].copy_(RunImage(images[i]));
+  });
+  return logits;
 }
 
 Evaluation EvaluateGraph(const Graph& graph, const Samples& samples,
                          const Preprocessing& preprocessing,
                          const std::function<void(size_t done)>& progress) {
+  const DeployedGraph deployed(graph);
   Batcher batcher(samples, preprocessing);
   std::vector<float> logits;
   for (size_t first = 0; first < samples.size(); first += kBatch) {
@@ -222,7 +234,7 @@ Evaluation EvaluateGraph(const Graph& graph, const Samples& samples,
                                                   samples.width, samples.channels},
                                                  at::kByte)
                                  : batcher.Images(first, count);
-    const at::Tensor out = ExecuteGraph(graph, input).contiguous();
+    const at::Tensor out = deployed.Run(input);
     logits.insert(logits.end(), out.data_ptr<float>(), out.data_ptr<float>() + out.numel());
     progress(first + count);
   }
