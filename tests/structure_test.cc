@@ -13,6 +13,8 @@
 
 #include <gtest/gtest.h>
 
+#include "apps/table.h"
+
 namespace lbrt {
 namespace {
 
@@ -166,14 +168,42 @@ TEST(Structure, KernelsAndRuntimeIncludeNoHeapAndNoStdio) {
   }
 }
 
+std::string TextOf(const fs::path& path) {
+  std::ifstream stream(path);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
 TEST(Structure, HeadersAreIncludedOnceByPragma) {
   for (const std::string& file : SourceFiles()) {
     if (!file.ends_with(".h") && !file.ends_with(".hpp")) continue;
     // Highway's files are included once per instruction set; installed headers have guards.
     if (file.ends_with("-inl.h") || file.starts_with("runtime/lbrt.h")) continue;
-    std::ifstream stream(fs::path(LBRT_SOURCE_DIR) / file);
-    const std::string text(std::istreambuf_iterator<char>(stream), {});
+    const std::string text = TextOf(fs::path(LBRT_SOURCE_DIR) / file);
     EXPECT_NE(text.find("#pragma once\n"), std::string::npos) << file;
+  }
+}
+
+// What README.md says of a model stands on its card, models/NAME.md, and the card's size is right.
+TEST(Structure, EveryModelHasACardAndALineInTheReadmeThatAgree) {
+  const fs::path root = LBRT_SOURCE_DIR;
+  const std::string readme = TextOf(root / "README.md");
+  static const std::regex kPercent("[0-9.]+ %");
+  for (const fs::directory_entry& entry : fs::directory_iterator(root / "models")) {
+    if (entry.path().extension() != ".lbm") continue;
+    const std::string name = entry.path().stem().string();
+    const fs::path file = root / "models" / (name + ".md");
+    ASSERT_TRUE(fs::exists(file)) << file;
+    const std::string card = TextOf(file);
+    const int64_t bytes = static_cast<int64_t>(entry.file_size());
+    EXPECT_TRUE(card.find(Grouped(bytes)) != std::string::npos ||
+                card.find(std::to_string(bytes)) != std::string::npos)
+        << name << " has " << bytes << " bytes";
+
+    const size_t begin = readme.find("| [" + name + "](models/" + name + ".md)");
+    ASSERT_NE(begin, std::string::npos) << name << " is missing in README.md";
+    const std::string line = readme.substr(begin, readme.find('\n', begin) - begin);
+    for (std::sregex_iterator at(line.begin(), line.end(), kPercent), end; at != end; ++at)
+      EXPECT_NE(card.find(at->str()), std::string::npos) << name << ": " << at->str();
   }
 }
 
