@@ -1,10 +1,19 @@
 // Rows of the column avx512-popcnt written with intrinsics, because a benchmark showed them to be
-// worth it (avx512.cc says what each gains).
+// worth it: avx512_lanes.cc, avx512_fixed_point.cc.
 #pragma once
 
+#include "hwy/base.h"
 #include "kernels/kernels.h"
 
+// Around what needs the instruction set; headers come before.
+#define LBRT_BEGIN_AVX512                                                              \
+  HWY_PUSH_ATTRIBUTES("avx,avx2,bmi,bmi2,fma,avx512f,avx512vl,avx512dq,avx512bw,"      \
+                      "avx512vbmi,avx512vbmi2,avx512vnni,avx512bitalg,avx512vpopcntdq")
+#define LBRT_END_AVX512 HWY_POP_ATTRIBUTES
+
 namespace lbrt::avx512 {
+
+constexpr uint64_t LowBits(size_t n) { return n >= 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1; }
 
 size_t LanesBytes(const WeightRows& rows);
 void PackLanes(const WeightRows& rows, void* packed);
