@@ -142,70 +142,108 @@ void SignSumTile(const Windows<float>& in, const Weights& weights, WeightSpan sp
 // Every product and every sum is a whole number below 2^53, so double holds them exactly, in any
 // order; the one rounding is the conversion to float.
 
-// Elements [begin, begin + count) of window r as doubles, `stride` apart.
+// Elements [begin, begin + count) of window r as doubles.
 HWY_INLINE void WidenWindow(const Windows<uint8_t>& in, size_t r, size_t begin, size_t count,
-                            double* out, size_t stride) {
+                            double* HWY_RESTRICT out) {
   const uint8_t* window = in.first + r * in.step;
-  size_t y = begin / in.run, i = begin % in.run;
-  for (size_t k = 0; k < count; ++k) {
-    out[k * stride] = static_cast<double>(window[y * in.run_stride + i]);
-    if (++i == in.run) i = 0, ++y;
+  for (size_t k = begin, end; k < begin + count; k = end) {
+    const size_t y = k / in.run;
+    end = HWY_MIN((y + 1) * in.run, begin + count);
+    const uint8_t* run = window + y * in.run_stride + (k - y * in.run);
+    for (size_t i = 0; i < end - k; ++i) *out++ = static_cast<double>(run[i]);
   }
 }
 
-void FixedPointTile(const Windows<uint8_t>& in, const Weights& weights, float* acc,
-                    size_t acc_stride) {
-  const hn::CappedTag<double, kPanel> d;
-  const hn::Rebind<float, decltype(d)> df;
-  constexpr size_t kRows = 4, kChunk = 256;
-  HWY_ALIGN double x[kRows][kChunk] = {};
-  const size_t elements = weights.rows.elements(), lanes = hn::Lanes(d);
-  for (size_t r = 0; r < in.rows; r += kRows) {
-    const size_t n = HWY_MIN(kRows, in.rows - r);
-    for (size_t channel = 0; channel < RoundUp(weights.rows.outputs, kPanel); channel += lanes) {
-      const float* w = static_cast<const float*>(weights.packed) +
-                       channel / kPanel * elements * kPanel + channel % kPanel;
-      const auto zero = hn::Zero(d);
-      auto sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;
-      for (size_t begin = 0; begin < elements; begin += kChunk) {
-        const size_t count = HWY_MIN(kChunk, elements - begin);
-        if (channel == 0 || elements > kChunk) {
-          for (size_t j = 0; j < n; ++j) WidenWindow(in, r + j, begin, count, x[j], 1);
-        }
-        for (size_t i = 0; i < count; ++i, w += kPanel) {
-          const auto weight = hn::PromoteTo(d, hn::LoadU(df, w));
-          sum0 = IntegerMulAdd(weight, hn::Set(d, x[0][i]), sum0);
-          sum1 = IntegerMulAdd(weight, hn::Set(d, x[1][i]), sum1);
-          sum2 = IntegerMulAdd(weight, hn::Set(d, x[2][i]), sum2);
-          sum3 = IntegerMulAdd(weight, hn::Set(d, x[3][i]), sum3);
+// The same of windows [r, r + n): element by element, `lanes` windows each.
+HWY_INLINE void WidenWindows(const Windows<uint8_t>& in, size_t r, size_t n, size_t lanes,
+                             size_t begin, size_t count, double* HWY_RESTRICT out) {
+  constexpr size_t kSpan = 256;
+  double wide[kSpan];
+  for (size_t k = begin, end; k < begin + count; k = end) {
+    const size_t y = k / in.run;
+    end = HWY_MIN((y + 1) * in.run, begin + count);
+    const uint8_t* run = in.first + r * in.step + y * in.run_stride + (k - y * in.run);
+    const size_t span = (n - 1) * in.step + (end - k);
+    double* to = out + (k - begin) * lanes;
+    if (span <= kSpan) {  // neighbours overlap: convert each byte once
+      for (size_t i = 0; i < span; ++i) wide[i] = static_cast<double>(run[i]);
+      for (size_t i = 0; i < end - k; ++i) {
+        for (size_t j = 0; j < n; ++j) to[i * lanes + j] = wide[j * in.step + i];
+      }
+    } else {
+      for (size_t i = 0; i < end - k; ++i) {
+        for (size_t j = 0; j < n; ++j) {
+          to[i * lanes + j] = static_cast<double>(run[j * in.step + i]);
         }
       }
-      float* out = acc + r * acc_stride + channel;
-      hn::StoreU(NarrowToFloat(df, sum0), df, out);
-      if (n > 1) hn::StoreU(NarrowToFloat(df, sum1), df, out + acc_stride);
-      if (n > 2) hn::StoreU(NarrowToFloat(df, sum2), df, out + 2 * acc_stride);
-      if (n > 3) hn::StoreU(NarrowToFloat(df, sum3), df, out + 3 * acc_stride);
     }
   }
 }
 
+// Four pixels times two vectors of channels at once: eight sums hide the latency of an addition.
+void FixedPointTile(const Windows<uint8_t>& in, const Weights& weights, float* acc,
+                    size_t acc_stride) {
+  const hn::CappedTag<double, kPanel / 2> d;
+  const hn::Rebind<float, decltype(d)> df;
+  constexpr size_t kRows = 4, kChunk = 256;
+  HWY_ALIGN double x[kRows][kChunk] = {};
+  const size_t elements = weights.rows.elements(), lanes = hn::Lanes(d);
+  const size_t channels = RoundUp(weights.rows.outputs, kPanel);
+  for (size_t r = 0; r < in.rows; r += kRows) {
+    const size_t n = HWY_MIN(kRows, in.rows - r);
+    for (size_t channel = 0; channel < channels; channel += 2 * lanes) {
+      const float* w = static_cast<const float*>(weights.packed) +
+                       channel / kPanel * elements * kPanel + channel % kPanel;
+      const auto zero = hn::Zero(d);
+      auto sum00 = zero, sum10 = zero, sum20 = zero, sum30 = zero;
+      auto sum01 = zero, sum11 = zero, sum21 = zero, sum31 = zero;
+      for (size_t begin = 0; begin < elements; begin += kChunk) {
+        const size_t count = HWY_MIN(kChunk, elements - begin);
+        if (channel == 0 || elements > kChunk) {
+          for (size_t j = 0; j < n; ++j) WidenWindow(in, r + j, begin, count, x[j]);
+        }
+        for (size_t i = 0; i < count; ++i, w += kPanel) {
+          const auto w0 = hn::PromoteTo(d, hn::LoadU(df, w));
+          const auto w1 = hn::PromoteTo(d, hn::LoadU(df, w + lanes));
+          const auto x0 = hn::Set(d, x[0][i]), x1 = hn::Set(d, x[1][i]);
+          sum00 = IntegerMulAdd(w0, x0, sum00), sum01 = IntegerMulAdd(w1, x0, sum01);
+          sum10 = IntegerMulAdd(w0, x1, sum10), sum11 = IntegerMulAdd(w1, x1, sum11);
+          const auto x2 = hn::Set(d, x[2][i]), x3 = hn::Set(d, x[3][i]);
+          sum20 = IntegerMulAdd(w0, x2, sum20), sum21 = IntegerMulAdd(w1, x2, sum21);
+          sum30 = IntegerMulAdd(w0, x3, sum30), sum31 = IntegerMulAdd(w1, x3, sum31);
+        }
+      }
+      const auto store = [&](size_t j, auto low, auto high) HWY_ATTR {
+        if (j >= n) return;
+        float* out = acc + (r + j) * acc_stride + channel;
+        hn::StoreU(NarrowToFloat(df, low), df, out);
+        hn::StoreU(NarrowToFloat(df, high), df, out + lanes);
+      };
+      store(0, sum00, sum01), store(1, sum10, sum11);
+      store(2, sum20, sum21), store(3, sum30, sum31);
+    }
+  }
+}
+
+// Two vectors of pixels times four channels.
 void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* acc,
                      size_t acc_stride) {
   const hn::ScalableTag<double> d;
   const hn::Rebind<float, decltype(d)> df;
-  constexpr size_t kMaxLanes = hn::MaxLanes(d), kChunk = 2048 / kMaxLanes;
-  HWY_ALIGN double x[kChunk * kMaxLanes] = {};
+  constexpr size_t kMaxPixels = 2 * hn::MaxLanes(d), kChunk = 2048 / kMaxPixels;
+  HWY_ALIGN double x[kChunk * kMaxPixels] = {};
   const size_t elements = weights.rows.elements(), outputs = weights.rows.outputs;
-  const size_t lanes = hn::Lanes(d);
-  for (size_t r = 0; r < in.rows; r += lanes) {
-    const size_t n = HWY_MIN(lanes, in.rows - r);
-    const auto store = [&](auto sum, size_t o) HWY_ATTR {
+  const size_t lanes = hn::Lanes(d), pixels = 2 * lanes;
+  for (size_t r = 0; r < in.rows; r += pixels) {
+    const size_t n = HWY_MIN(pixels, in.rows - r);
+    const auto store = [&](size_t o, auto low, auto high) HWY_ATTR {
       if (o >= outputs) return;
       float* out = acc + o * acc_stride + r;
-      if (n == lanes) return hn::StoreU(NarrowToFloat(df, sum), df, out);
-      HWY_ALIGN float values[kMaxLanes];
-      hn::StoreU(NarrowToFloat(df, sum), df, values);
-      std::memcpy(out, values, n * sizeof(float));
+      HWY_ALIGN float values[kMaxPixels];
+      float* to = n == pixels ? out : values;
+      hn::StoreU(NarrowToFloat(df, low), df, to);
+      hn::StoreU(NarrowToFloat(df, high), df, to + lanes);
+      if (n < pixels) std::memcpy(out, values, n * sizeof(float));
     };
     for (size_t o = 0; o < outputs; o += 4) {
       const auto row = [&](size_t j) {
@@ -213,21 +251,26 @@ void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* 
       };
       const double *w0 = row(0), *w1 = row(1), *w2 = row(2), *w3 = row(3);
       const auto zero = hn::Zero(d);
-      auto sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;
+      auto sum00 = zero, sum10 = zero, sum20 = zero, sum30 = zero;
+      auto sum01 = zero, sum11 = zero, sum21 = zero, sum31 = zero;
       for (size_t begin = 0; begin < elements; begin += kChunk) {
         const size_t end = HWY_MIN(begin + kChunk, elements);
         if (o == 0 || elements > kChunk) {
-          for (size_t j = 0; j < n; ++j) WidenWindow(in, r + j, begin, end - begin, x + j, lanes);
+          WidenWindows(in, r, n, pixels, begin, end - begin, x);
         }
         for (size_t k = begin; k < end; ++k) {
-          const auto pixels = hn::LoadU(d, x + (k - begin) * lanes);
-          sum0 = IntegerMulAdd(hn::Set(d, w0[k]), pixels, sum0);
-          sum1 = IntegerMulAdd(hn::Set(d, w1[k]), pixels, sum1);
-          sum2 = IntegerMulAdd(hn::Set(d, w2[k]), pixels, sum2);
-          sum3 = IntegerMulAdd(hn::Set(d, w3[k]), pixels, sum3);
+          const double* at = x + (k - begin) * pixels;
+          const auto x0 = hn::LoadU(d, at), x1 = hn::LoadU(d, at + lanes);
+          const auto a0 = hn::Set(d, w0[k]), a1 = hn::Set(d, w1[k]);
+          sum00 = IntegerMulAdd(a0, x0, sum00), sum01 = IntegerMulAdd(a0, x1, sum01);
+          sum10 = IntegerMulAdd(a1, x0, sum10), sum11 = IntegerMulAdd(a1, x1, sum11);
+          const auto a2 = hn::Set(d, w2[k]), a3 = hn::Set(d, w3[k]);
+          sum20 = IntegerMulAdd(a2, x0, sum20), sum21 = IntegerMulAdd(a2, x1, sum21);
+          sum30 = IntegerMulAdd(a3, x0, sum30), sum31 = IntegerMulAdd(a3, x1, sum31);
         }
       }
-      store(sum0, o), store(sum1, o + 1), store(sum2, o + 2), store(sum3, o + 3);
+      store(o, sum00, sum01), store(o + 1, sum10, sum11);
+      store(o + 2, sum20, sum21), store(o + 3, sum30, sum31);
     }
   }
 }
