@@ -111,7 +111,8 @@ void FixedPointTileOf(const Windows<uint8_t>& in, const Weights& weights, float*
       }
 #pragma GCC unroll 4
       for (size_t j = 0; j < kRows; ++j) {
-        if (j < n) _mm512_storeu_ps(acc + (r + j) * acc_stride + o, ToFloat<kLimbs, kSmall>(sum[j]));
+        if (j >= n) break;
+        _mm512_storeu_ps(acc + (r + j) * acc_stride + o, ToFloat<kLimbs, kSmall>(sum[j]));
       }
     }
   }
@@ -297,9 +298,13 @@ void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* 
                      size_t acc_stride) {
   const bool small = weights.rows.elements() <= kSmallWindow;
   const size_t limbs = weights.rows.planes;
-  const auto run = limbs == 1   ? (small ? FixedPointLanesOf<1, true> : FixedPointLanesOf<1, false>)
-                   : limbs == 2 ? (small ? FixedPointLanesOf<2, true> : FixedPointLanesOf<2, false>)
-                                : (small ? FixedPointLanesOf<3, true> : FixedPointLanesOf<3, false>);
+  const auto run =
+      small ? (limbs == 1   ? FixedPointLanesOf<1, true>
+               : limbs == 2 ? FixedPointLanesOf<2, true>
+                            : FixedPointLanesOf<3, true>)
+            : (limbs == 1   ? FixedPointLanesOf<1, false>
+               : limbs == 2 ? FixedPointLanesOf<2, false>
+                            : FixedPointLanesOf<3, false>);
   run(in, weights, acc, acc_stride);
 }
 

@@ -1,6 +1,6 @@
-// xor_popcount_lanes of avx512-popcnt, 3x3 windows of strides 1 and 2. Against Highway's row vectors
-// go across image rows, so that an 8x8 image fills them too, and strided pixels come from two masked
-// loads and one permutation; both once for all output channels.
+// xor_popcount_lanes of avx512-popcnt, 3x3 windows of strides 1 and 2. Other than in Highway's row,
+// vectors go across image rows, so that an 8x8 image fills them too, and strided pixels come from
+// two masked loads and one permutation; both once for all output channels.
 #include "kernels/avx512.h"
 
 #include <immintrin.h>

@@ -65,15 +65,15 @@ struct Input {
   const float* values;
 };
 
-// Element i of the input and the elements behind it, one vector; a and b are its channels' (any,
-// where there is no affine), `residual` is not read where there is none.
+// Element i of the input and those behind it, one vector, with element r of the residual, which is
+// null where there is none; a and b are its channels' (any, where there is no affine).
 template <class S, class D, class V = hn::Vec<D>>
-HWY_INLINE V Finish(D d, S steps, Input in, size_t i, V a, V b, const float* residual, V low,
-                    V high) {
+HWY_INLINE V Finish(D d, S steps, Input in, size_t i, V a, V b, const float* residual, size_t r,
+                    V low, V high) {
   V z = steps.sums ? ToFloat(d, hn::LoadU(hn::RebindToSigned<D>(), in.sums + i))
                    : hn::LoadU(d, in.values + i);
   if (steps.affine) z = Fma(d, z, a, b);
-  if (steps.residual) z = Sum(z, hn::LoadU(d, residual));
+  if (steps.residual) z = Sum(z, hn::LoadU(d, residual + r));
   if (steps.clip) z = Clip(z, low, high);
   return z;
 }
@@ -112,7 +112,7 @@ HWY_INLINE void EpilogueRowsWith(S steps, const lbrt::EpilogueRows& e) {
     for (size_t c = 0; c < whole; c += lanes) {
       const auto a_lanes = steps.affine ? hn::LoadU(d, a + c) : low;
       const auto b_lanes = steps.affine ? hn::LoadU(d, b + c) : low;
-      const auto z = Finish(d, steps, input, in + c, a_lanes, b_lanes, residual + c, low, high);
+      const auto z = Finish(d, steps, input, in + c, a_lanes, b_lanes, residual, c, low, high);
       if (out != nullptr) hn::StoreU(z, d, out + c);
       if (bits != nullptr) StoreSigns(d, z, bits, c);
     }
@@ -185,8 +185,9 @@ HWY_INLINE V OrWhere(M mask, V words, V bit) {
 #endif
 }
 
-// kVectors (1, 2 or 4) vectors of pixels from pixel i on, channels [begin, end): the words of signs,
-// channel `begin` at bit 0, go to `words`. b_row is where the pixels' biases of channel 0 lie.
+// kVectors (1, 2 or 4) vectors of pixels from pixel i on, channels [begin, end): the words of
+// signs, channel `begin` at bit 0, go to `words`. b_row is where the pixels' biases of channel 0
+// lie.
 //
 // Four at a time, because the planes of a power-of-two image lie 4 KiB apart, in one set of the L1
 // cache: each visit of a plane should be worth it.
@@ -211,7 +212,7 @@ HWY_INLINE void FinishChannels(D d, S steps, const lbrt::EpilogueLanes& e, size_
     const auto finish = [&](size_t vector, auto word) HWY_ATTR {
       const size_t at = vector * lanes;
       const auto b_lanes = steps.pixel_bias ? hn::LoadU(d, b + at) : b_channel;
-      const auto z = Finish(d, steps, input, in + at, a_lanes, b_lanes, residual + at, low, high);
+      const auto z = Finish(d, steps, input, in + at, a_lanes, b_lanes, residual, at, low, high);
       if (out != nullptr) hn::StoreU(z, d, out + at);
       return OrWhere(hn::RebindMask(du, SignMask(d, z)), word, bit);
     };

@@ -216,7 +216,7 @@ std::vector<float> RunFloatTile(const reference::Convolution& conv, const float*
             static_cast<size_t>(window.stride_w) * c, static_cast<size_t>(ys.size()),
             static_cast<size_t>(xs.size()) * c, conv.width * c},
            weights,
-           WeightSpan{(static_cast<size_t>(ys.begin) * kernel_w + static_cast<size_t>(xs.begin)) * c,
+           WeightSpan{static_cast<size_t>(ys.begin * window.kernel_w + xs.begin) * c,
                       kernel_w * c},
            acc.data(), padded);
       for (size_t p = 0; p < pixels; ++p, ++ox) {
