@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Installs, builds and tests everything: the firmware subset, the tests on 64-bit ARM under an
-# emulator, and the whole with the trainer. Ends with the last one's summary. (The same with
-# sanitizers: cmake --workflow --preset dev.)
+# emulator, with sanitizers, and the whole with the trainer. Ends with the last one's summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +28,9 @@ elif [ $sysroot -eq 3 ]; then
 else
   exit 1
 fi
+
+step "AddressSanitizer and UndefinedBehaviorSanitizer"
+cmake --workflow --preset dev
 
 step "Everything, with the trainer"
 cmake --preset release -DLBRT_TRAINER=ON
