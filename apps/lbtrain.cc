@@ -172,7 +172,7 @@ int EvalCommand(const Flags& flags) {
   const Samples samples =
       Prepare(OpenDataset({flags.data}, Split::kTest), preprocessing, input.height, input.width,
               network.node(network.output).channels, flags.limit);
-  Model model(network, at::kFloat, ParseDevice(flags.device));
+  TrainerModel model(network, at::kFloat, ParseDevice(flags.device));
   model.Load(checkpoint.state);
   Evaluation result = WithBar("float network", samples, [&](const auto& progress) {
     return Evaluate(model, samples, preprocessing, progress);

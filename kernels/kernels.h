@@ -196,7 +196,7 @@ struct Kernels {
                             size_t acc_stride);
 
   void (*epilogue_rows)(const EpilogueRows& e);
-  void (*epilogue_lanes)(const EpilogueLanes& e);
+  void (*epilogue_lanes)(const EpilogueLanes& e);  // at most 64 channels
 
   void (*average_pool_rows)(const AveragePool& pool);
   void (*average_pool_lanes)(const AveragePool& pool);

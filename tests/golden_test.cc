@@ -64,13 +64,13 @@ class GoldenTest : public testing::TestWithParam<std::string> {
     trace_ = ReadCheckpoint(folder_ / "trace.pt").state;
   }
 
-  Model InitialModel(at::ScalarType type) const {
-    Model model(network_, type, at::kCPU);
+  TrainerModel InitialModel(at::ScalarType type) const {
+    TrainerModel model(network_, type, at::kCPU);
     model.Load(ReadCheckpoint(folder_ / "init.pt").state);
     return model;
   }
 
-  Sgd Optimizer(const Model& model) const {
+  Sgd Optimizer(const TrainerModel& model) const {
     const json& o = case_["optimizer"];
     EXPECT_EQ(o["type"], "SGD");
     EXPECT_EQ(o["nesterov"], false);
@@ -109,7 +109,7 @@ class GoldenTest : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(GoldenTest, StepsInDoubleAreThePublishedOnes) {
-  Model model = InitialModel(at::kDouble);
+  TrainerModel model = InitialModel(at::kDouble);
   Sgd sgd = Optimizer(model);
   const json& rates = case_["optimizer"]["lr_per_step"];
   for (int64_t step = 0; step < case_["steps"].get<int64_t>(); ++step) {
@@ -133,7 +133,7 @@ TEST_P(GoldenTest, StepsInDoubleAreThePublishedOnes) {
 
 TEST_P(GoldenTest, FirstStepInFloatIsThePublishedOneUpToRounding) {
   const json& bounds = case_["suggested_tolerances"]["float32"];
-  Model model = InitialModel(at::kFloat);
+  TrainerModel model = InitialModel(at::kFloat);
   Sgd sgd = Optimizer(model);
   const StepResult result =
       TrainStep(model, sgd, Input(0, at::kFloat), Target(0), case_["optimizer"]["lr_per_step"][0]);

@@ -238,8 +238,11 @@ TEST_F(LbconvertTest, AFullDiskLeavesNoFile) {
 TEST_F(LbconvertTest, ImagesToVerifyThatCannotBeReadAreRefused) {
   WriteText("broken.png", "no image");
   ExpectRefused(Convert({"--verify", folder_ / "broken.png"}), "broken.png");
-  WriteImage("large.png", 64);  // the published preprocessing resizes nothing
-  ExpectRefused(Convert({"--verify", folder_ / "large.png"}), "large.png");
+  WriteText("as-it-is.txt", "channels = 3\nmean = .5 .5 .5\nstd = .5 .5 .5\n");  // resizes nothing
+  WriteImage("large.png", 64);
+  ExpectRefused(Convert({"--preprocess", folder_ / "as-it-is.txt", "--verify",
+                         folder_ / "large.png"}),
+                "large.png");
   ExpectRefused(Convert({"--verify", folder_ / "nothing"}), "nothing");
 }
 

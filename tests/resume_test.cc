@@ -155,7 +155,7 @@ TEST_F(ResumeTest, ACheckpointSaysWhatItIs) {
   EXPECT_EQ(c.numbers.at("best_accuracy"),
             std::max(results_[0].test_accuracy, results_[1].test_accuracy));
   EXPECT_EQ(c.groups.at("optimizer").size(),
-            Model(NetworkOf(c, ""), at::kFloat, at::kCPU).parameters().size());
+            TrainerModel(NetworkOf(c, ""), at::kFloat, at::kCPU).parameters().size());
   EXPECT_EQ(SeedOf(c, "c"), 5u);
 }
 
@@ -163,7 +163,7 @@ TEST_F(ResumeTest, TheLastCheckpointEvaluatesToWhatTheRunReported) {
   const Recipe recipe = TinyRecipe(kSmall);
   Run(Options("out", recipe));
   const Checkpoint c = ReadCheckpoint(folder_ / "out/last.pt");
-  Model model(NetworkOf(c, ""), at::kFloat, at::kCPU);
+  TrainerModel model(NetworkOf(c, ""), at::kFloat, at::kCPU);
   model.Load(c.state);
   const Samples test =
       Prepare(OpenDataset({folder_.path()}, Split::kTest), recipe.preprocessing, 32, 32, 10, 0);
@@ -229,7 +229,7 @@ TEST_F(ResumeTest, ALossThatIsNoLongerFiniteEndsTheRunInOneLine) {
 TEST_F(ResumeTest, AForeignCheckpointIsNotResumed) {
   Recipe recipe = TinyRecipe(kSmall);
   Checkpoint foreign;
-  foreign.state = Model(BuildNetwork(kSmall, {}), at::kFloat, at::kCPU).ToStateDict();
+  foreign.state = TrainerModel(BuildNetwork(kSmall, {}), at::kFloat, at::kCPU).ToStateDict();
   WriteCheckpoint(folder_ / "foreign.pt", foreign);
   RunOptions options = Options("out", recipe);
   options.resume = folder_ / "foreign.pt";

@@ -319,7 +319,7 @@ TEST(Execute, AveragePoolingCountsPaddingAsZeros) {
   Node pool;
   pool.kind = NodeKind::kAvgPool;
   pool.window = SquareWindow(3, 2, 1);
-  const Model model(OneNode(pool, 1, 4), at::kDouble, at::kCPU);
+  const TrainerModel model(OneNode(pool, 1, 4), at::kDouble, at::kCPU);
   const at::Tensor y = Execute(model, at::ones({1, 1, 4, 4}, at::kDouble), Mode::kEval);
   ExpectClose(y.flatten(), Doubles({4.0 / 9, 6.0 / 9, 6.0 / 9, 1}), 1e-15);
 }
@@ -330,9 +330,9 @@ TEST(Execute, ConvolutionsPadWithZeroAfterTheQuantizer) {
   conv.window = SquareWindow(3, 1, 1);
   conv.weight = "node.weight";
   const int channels = 5;
-  Model model(OneNode(conv, channels, 4,
+  TrainerModel model(OneNode(conv, channels, 4,
                       {{"node.weight", {1, channels, 3, 3}, DType::kF32, false, Init::kOnes}}),
-              at::kDouble, at::kCPU);
+      at::kDouble, at::kCPU);
   Random random(1);
   model.Initialise(random);
   const at::Tensor y =
@@ -347,8 +347,9 @@ TEST(Execute, UnevenPaddingIsAppliedWhereItBelongs) {
   conv.kind = NodeKind::kConv;
   conv.window = {2, 2, 1, 1, /*pad_top=*/1, /*pad_left=*/0, /*pad_bottom=*/0, /*pad_right=*/2};
   conv.weight = "node.weight";
-  Model model(OneNode(conv, 1, 3, {{"node.weight", {1, 1, 2, 2}, DType::kF32, false, Init::kOnes}}),
-              at::kDouble, at::kCPU);
+  TrainerModel model(
+      OneNode(conv, 1, 3, {{"node.weight", {1, 1, 2, 2}, DType::kF32, false, Init::kOnes}}),
+      at::kDouble, at::kCPU);
   Random random(1);
   model.Initialise(random);
   const at::Tensor y = Execute(model, at::ones({1, 1, 3, 3}, at::kDouble), Mode::kEval)[0][0];
@@ -376,7 +377,7 @@ TEST(Execute, TwoBatchNormsMayMeetInOneAddition) {
     network.tensors.push_back({std::string(name) + ".running_mean", {3}, DType::kF32, true});
     network.tensors.push_back({std::string(name) + ".running_var", {3}, DType::kF32, true});
   }
-  const Model model(network, at::kDouble, at::kCPU);
+  const TrainerModel model(network, at::kDouble, at::kCPU);
   const at::Tensor x = RandomTensor({2, 3, 4, 4}, 52).requires_grad_(true);
   const at::Tensor y = Execute(model, x, Mode::kTrain);
   const at::Tensor none;
@@ -395,7 +396,7 @@ TEST(Execute, TwoBatchNormsMayMeetInOneAddition) {
 }
 
 TEST(Execute, EvaluationLeavesStatisticsAloneAndTrainingMovesThem) {
-  Model model(BuildNetwork("mcdonnell/wrn-8-1", {}), at::kFloat, at::kCPU);
+  TrainerModel model(BuildNetwork("mcdonnell/wrn-8-1", {}), at::kFloat, at::kCPU);
   Random random(2);
   model.Initialise(random);
   const at::Tensor x = RandomTensor({4, 3, 32, 32}, 50, at::kFloat);
@@ -410,7 +411,7 @@ TEST(Execute, EvaluationLeavesStatisticsAloneAndTrainingMovesThem) {
 }
 
 TEST(Execute, ThePlainFloatFormHasTheSameTopologyAndNoQuantizer) {
-  Model model(BuildNetwork("recu/resnet20", {}), at::kDouble, at::kCPU);
+  TrainerModel model(BuildNetwork("recu/resnet20", {}), at::kDouble, at::kCPU);
   Random random(3);
   model.Initialise(random);
   SetTau(model, 0.9);
@@ -427,7 +428,7 @@ TEST(Execute, ThePlainFloatFormHasTheSameTopologyAndNoQuantizer) {
 }
 
 TEST(Model, InitialWeightsFollowTheSystemsRules) {
-  Model model(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
+  TrainerModel model(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
   Random random(4);
   model.Initialise(random);
   const at::Tensor conv = model.at("layer3.1.conv1.weight");  // 64x64x3x3: fan-in 576
@@ -444,14 +445,14 @@ TEST(Model, InitialWeightsFollowTheSystemsRules) {
   }
   EXPECT_TRUE(model.at("bn1.weight").eq(1).all().item<bool>());
   // McDonnell's is by outputs: a strided convolution of group 1 has 32 of them, 9 taps each.
-  Model wide(BuildNetwork("mcdonnell/wrn-20-1", {}), at::kFloat, at::kCPU);
+  TrainerModel wide(BuildNetwork("mcdonnell/wrn-20-1", {}), at::kFloat, at::kCPU);
   wide.Initialise(random);
   EXPECT_NEAR(wide.at("group1.block0.conv0").std().item<double>(), std::sqrt(2.0 / (32 * 9)), 4e-3);
 }
 
 TEST(Model, TheSameSeedGivesTheSameWeightsInFloatAndDouble) {
-  Model a(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
-  Model b(BuildNetwork("recu/resnet20", {}), at::kDouble, at::kCPU);
+  TrainerModel a(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
+  TrainerModel b(BuildNetwork("recu/resnet20", {}), at::kDouble, at::kCPU);
   Random first(7), second(7);
   a.Initialise(first);
   b.Initialise(second);
@@ -461,14 +462,14 @@ TEST(Model, TheSameSeedGivesTheSameWeightsInFloatAndDouble) {
 }
 
 TEST(Model, StateGoesOutAndInUnchangedAndAScalarMayHaveOneDimension) {
-  Model a(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
+  TrainerModel a(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
   Random random(8);
   a.Initialise(random);
   SetTau(a, 0.9);
   StateDict state = a.ToStateDict();
   const std::string tau = "layer1.0.conv1.tau";
   state[tau].shape = state.at(tau).shape.empty() ? std::vector<int64_t>{1} : std::vector<int64_t>{};
-  Model b(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
+  TrainerModel b(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
   b.Load(state);
   for (const std::string& name : state.names()) EXPECT_TRUE(a.at(name).equal(b.at(name))) << name;
 }
@@ -483,7 +484,7 @@ std::string MessageOf(const std::function<void()>& function) {
 }
 
 TEST(Model, ATensorThatDoesNotFitIsNamed) {
-  Model model(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
+  TrainerModel model(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
   StateDict state = model.ToStateDict();
   state["bn1.weight"] = HostTensor::Zeros(DType::kF32, {17});
   const std::string message = MessageOf([&] { model.Load(state); });
@@ -499,8 +500,8 @@ TEST(Sgd, StepsAreMomentumWithDecay) {
   Node conv;
   conv.kind = NodeKind::kConv;
   conv.weight = "w";
-  Model model(OneNode(conv, 1, 1, {{"w", {1, 1, 1, 1}, DType::kF32, false, Init::kOnes}}),
-              at::kDouble, at::kCPU);
+  TrainerModel model(OneNode(conv, 1, 1, {{"w", {1, 1, 1, 1}, DType::kF32, false, Init::kOnes}}),
+      at::kDouble, at::kCPU);
   Random random(1);
   model.Initialise(random);
   Sgd sgd(model, {0.9, 0.01});
@@ -523,7 +524,7 @@ TEST(Sgd, StepsAreMomentumWithDecay) {
 }
 
 TEST(Sgd, MomentumOfAnotherShapeIsRefused) {
-  Model model(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
+  TrainerModel model(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
   Sgd sgd(model, {});
   StateDict state;
   state["bn1.bias"] = HostTensor::Zeros(DType::kF32, {3});
@@ -569,7 +570,7 @@ TEST(RecuTau, RisesExponentiallyAsPublished) {
 }
 
 TEST(RecuTau, EveryLayerGetsItAndTheGoldenFloatIsHit) {
-  Model model(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
+  TrainerModel model(BuildNetwork("recu/resnet20", {}), at::kFloat, at::kCPU);
   SetTau(model, RecuTau(0.85, 0.99, 100, 600));
   int layers = 0;
   for (const Node& node : model.network().nodes)

@@ -49,7 +49,8 @@ Agreement Compare(const Evaluation& a, const Evaluation& b) {
   return result;
 }
 
-Evaluation Evaluate(const Model& model, const Samples& samples, const Preprocessing& preprocessing,
+Evaluation Evaluate(const TrainerModel& model, const Samples& samples,
+                    const Preprocessing& preprocessing,
                     const std::function<void(size_t done)>& progress) {
   at::NoGradGuard no_grad;
   Batcher batcher(samples, preprocessing);

@@ -34,7 +34,8 @@ Agreement Compare(const Evaluation& a, const Evaluation& b);
 
 // The network in eval mode on every sample, in order. `progress` is told the images done. The same
 // numbers every time: batches of one size, no random choice.
-Evaluation Evaluate(const Model& model, const Samples& samples, const Preprocessing& preprocessing,
+Evaluation Evaluate(const TrainerModel& model, const Samples& samples,
+                    const Preprocessing& preprocessing,
                     const std::function<void(size_t done)>& progress);
 
 }  // namespace lbrt

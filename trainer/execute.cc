@@ -65,7 +65,7 @@ struct Plan {
 };
 
 struct Forward {
-  const Model& model;
+  const TrainerModel& model;
   Mode mode;
   Precision precision;
 
@@ -176,7 +176,8 @@ struct Forward {
 
 }  // namespace
 
-at::Tensor Execute(const Model& model, const at::Tensor& input, Mode mode, Precision precision) {
+at::Tensor Execute(const TrainerModel& model, const at::Tensor& input, Mode mode,
+                   Precision precision) {
   const Network& network = model.network();
   Plan plan(network);
   const Forward forward{model, mode, precision};

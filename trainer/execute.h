@@ -17,7 +17,7 @@ enum class Mode {
 enum class Precision { kQuantized, kFloat };
 
 // input [n, c, h, w] of the model's type and device -> logits [n, classes].
-at::Tensor Execute(const Model& model, const at::Tensor& input, Mode mode,
+at::Tensor Execute(const TrainerModel& model, const at::Tensor& input, Mode mode,
                    Precision precision = Precision::kQuantized);
 
 }  // namespace lbrt

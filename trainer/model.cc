@@ -69,7 +69,7 @@ bool IsScalar(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-Model::Model(Network network, at::ScalarType type, at::Device device)
+TrainerModel::TrainerModel(Network network, at::ScalarType type, at::Device device)
     : network_(std::move(network)), type_(type), device_(device) {
   for (const TensorSpec& spec : network_.tensors) {
     const auto options =
@@ -83,13 +83,13 @@ Model::Model(Network network, at::ScalarType type, at::Device device)
   }
 }
 
-const at::Tensor& Model::at(const std::string& name) const {
+const at::Tensor& TrainerModel::at(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) throw InputError(network_.name, "has no tensor \"" + name + "\"");
   return found->second;
 }
 
-void Model::Initialise(Random& random) {
+void TrainerModel::Initialise(Random& random) {
   for (const TensorSpec& spec : network_.tensors) {
     at::Tensor values = at::empty(spec.shape, at::kDouble);
     double* v = values.data_ptr<double>();
@@ -101,7 +101,7 @@ void Model::Initialise(Random& random) {
   }
 }
 
-void Model::Load(const StateDict& state) {
+void TrainerModel::Load(const StateDict& state) {
   at::NoGradGuard no_grad;
   for (const TensorSpec& spec : network_.tensors) {
     const HostTensor& tensor = state.at(spec.name);
@@ -113,7 +113,7 @@ void Model::Load(const StateDict& state) {
   }
 }
 
-StateDict Model::ToStateDict() const {
+StateDict TrainerModel::ToStateDict() const {
   StateDict state;
   for (const TensorSpec& spec : network_.tensors) state[spec.name] = ToHost(at(spec.name));
   return state;

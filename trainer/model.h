@@ -12,10 +12,10 @@
 
 namespace lbrt {
 
-class Model {
+class TrainerModel {
  public:
   // All tensors zero. type is float32 or float64: of every floating-point tensor.
-  Model(Network network, at::ScalarType type, at::Device device);
+  TrainerModel(Network network, at::ScalarType type, at::Device device);
 
   void Initialise(Random& random);  // by each tensor's Init, in the order of network().tensors
   // Takes every tensor of the network from `state`, converted to this model's type; a scalar may

@@ -152,10 +152,10 @@ class Run {
     const Evaluation test = Evaluate(model_, test_, recipe_.preprocessing, [](size_t) {});
     r.test_loss = test.loss;
     r.test_accuracy = test.accuracy();
-    const bool best = best_epoch_ < 0 || r.test_accuracy > best_accuracy_;
+    const bool best = best_epoch_ == 0 || r.test_accuracy > best_accuracy_;
     if (best) {
       best_accuracy_ = r.test_accuracy;
-      best_epoch_ = epoch_;
+      best_epoch_ = epoch_ + 1;
     }
     r.best_accuracy = best_accuracy_;
     r.seconds = Seconds(start);
@@ -223,13 +223,13 @@ class Run {
   const RunOptions& options_;
   const RunEvents& events_;
   const Recipe recipe_;
-  Model model_;
+  TrainerModel model_;
   Sgd sgd_;
   Random random_;
   Samples train_, test_;
   std::string labels_;
   int epoch_ = 0;
-  int64_t best_epoch_ = -1;
+  int64_t best_epoch_ = 0;  // a count, like "epoch"; 0: none yet
   double best_accuracy_ = 0;
 };
 
@@ -273,7 +273,7 @@ uint64_t SeedOf(const Checkpoint& checkpoint, const std::string& path) {
 
 double MillisecondsPerStep(const Recipe& recipe, Precision precision, at::Device device,
                            int steps) {
-  Model model(NetworkFor(recipe), at::kFloat, device);
+  TrainerModel model(NetworkFor(recipe), at::kFloat, device);
   Random random(1);
   model.Initialise(random);
   if (recipe.tau_max > 0) SetTau(model, recipe.tau_min);

@@ -6,7 +6,7 @@
 
 namespace lbrt {
 
-Sgd::Sgd(const Model& model, const SgdOptions& options) : options_(options) {
+Sgd::Sgd(const TrainerModel& model, const SgdOptions& options) : options_(options) {
   for (const std::string& name : model.parameters())
     parameters_.push_back({name, model.at(name), at::Tensor()});
 }
@@ -48,7 +48,7 @@ void Sgd::Load(const StateDict& state) {
   }
 }
 
-StepResult TrainStep(const Model& model, Sgd& sgd, const at::Tensor& input,
+StepResult TrainStep(const TrainerModel& model, Sgd& sgd, const at::Tensor& input,
                      const at::Tensor& labels, double lr, Precision precision) {
   sgd.ClearGradients();
   const at::Tensor logits = Execute(model, input, Mode::kTrain, precision);
@@ -58,7 +58,7 @@ StepResult TrainStep(const Model& model, Sgd& sgd, const at::Tensor& input,
   return {loss.item<double>(), logits.argmax(1).eq(labels).sum().item<int64_t>()};
 }
 
-void SetTau(const Model& model, double tau) {
+void SetTau(const TrainerModel& model, double tau) {
   for (const Node& node : model.network().nodes)
     if (node.weights == WeightQuantizer::kRecu) model.at(node.name + ".tau").fill_(tau);
 }

@@ -22,7 +22,7 @@ struct SgdOptions {
 // system's rule: ReCU's CIFAR networks and McDonnell's decay all of them (methods.md 3.4, 4.4).
 class Sgd {
  public:
-  Sgd(const Model& model, const SgdOptions& options);
+  Sgd(const TrainerModel& model, const SgdOptions& options);
 
   void Step(double lr);  // for parameters that have a gradient
   void ClearGradients();
@@ -46,11 +46,11 @@ struct StepResult {
 };
 
 // One step on a batch: input [n, c, h, w], labels int64 [n]. Gradients stay until the next step.
-StepResult TrainStep(const Model& model, Sgd& sgd, const at::Tensor& input,
+StepResult TrainStep(const TrainerModel& model, Sgd& sgd, const at::Tensor& input,
                      const at::Tensor& labels, double lr,
                      Precision precision = Precision::kQuantized);
 
 // Sets the tau of every layer that has one (ReCU), before each epoch.
-void SetTau(const Model& model, double tau);
+void SetTau(const TrainerModel& model, double tau);
 
 }  // namespace lbrt

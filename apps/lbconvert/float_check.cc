@@ -38,7 +38,7 @@ std::string FloatCheck(const Network& network, const StateDict& tensors,
                        const Preprocessing& preprocessing, const Dataset& data,
                        const Verification& verified) {
   const at::NoGradGuard no_gradients;
-  Model model(network, at::kFloat, at::kCPU);
+  TrainerModel model(network, at::kFloat, at::kCPU);
   model.Load(tensors);
   const size_t classes = verified.logits.size() / verified.images;
   size_t agree = 0;

@@ -78,6 +78,8 @@ Network Build(const std::string& name, const std::vector<std::string>& numbers,
 NetworkDefaults Defaults(const Network& network) {
   return {
       "channels = 3\n"
+      "resize = 32\n"
+      "crop = 32\n"
       "mean = 0.49137254901960782 0.4823529411764706 0.44666666666666671\n"
       "std = 0.24705882352941178 0.24352941176470588 0.2615686274509804\n",
       CifarLabels(network.node(network.output).channels)};

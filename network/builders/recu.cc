@@ -46,9 +46,13 @@ Network Build(const std::string& name, const std::vector<std::string>&, const Ar
 NetworkDefaults Defaults(const Network& network) {
   const int classes = network.node(network.output).channels;
   return {classes == 100 ? "channels = 3\n"
+                           "resize = 32\n"
+                           "crop = 32\n"
                            "mean = 0.507 0.487 0.441\n"
                            "std = 0.267 0.256 0.276\n"
                          : "channels = 3\n"
+                           "resize = 32\n"
+                           "crop = 32\n"
                            "mean = 0.485 0.456 0.406\n"
                            "std = 0.229 0.224 0.225\n",
           CifarLabels(classes)};
