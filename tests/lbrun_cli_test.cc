@@ -344,6 +344,9 @@ TEST_F(LbrunTest, ImagesOfAnotherSizeNeedAModelThatResizes) {
   const std::string small = folder_ / "small.png", wide = folder_ / "wide.png";
   WritePng(small, NoiseImage(1, 1, 3));
   WritePng(wide, NoiseImage(20000, 2, 1));
+  WriteFile(model_, MakeRandomModel(kResNet, Stem::kI24,
+                                    "channels = 3\nmean = 0.5 0.5 0.5\nstd = 0.5 0.5 0.5\n")
+                        .file);
   ExpectRefused({model_, small}, "expected 32x32");
   WriteFile(model_, MakeRandomModel(kResNet, Stem::kI24,
                                     "channels = 3\nresize = 28\ncrop = 28\npad = 2\n"
