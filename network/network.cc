@@ -12,10 +12,29 @@
 namespace lbrt {
 namespace {
 
-const NetworkEntry* const kNetworks[] = {
-    &kMcDonnellWideResNet,
-    &kRecuResNet20,
+// One line a file of network/builders/.
+constexpr NetworkEntries (*kFiles[])() = {
+    AnyPrecisionNetworks,
+    EdmipsResNets,
+    EdmipsInceptions,
+    McDonnellNetworks,
+    RecuCifarNetworks,
+    RecuImageNetNetworks,
+    TernaryNetworks,
 };
+
+std::vector<const NetworkEntry*>& Registered() {
+  static std::vector<const NetworkEntry*> entries;
+  return entries;
+}
+
+std::vector<const NetworkEntry*> Entries() {
+  std::vector<const NetworkEntry*> entries;
+  for (const auto file : kFiles)
+    for (size_t i = 0; i < file().size; ++i) entries.push_back(file().begin + i);
+  entries.insert(entries.end(), Registered().begin(), Registered().end());
+  return entries;
+}
 
 bool IsCapital(char c) { return c >= 'A' && c <= 'Z'; }
 
@@ -45,7 +64,7 @@ struct Match {
 };
 
 Match Find(const std::string& name) {
-  for (const NetworkEntry* entry : kNetworks)
+  for (const NetworkEntry* entry : Entries())
     if (auto numbers = MatchName(entry->pattern, name)) return {entry, *std::move(numbers)};
   std::string known;
   for (const std::string& pattern : NetworkNames()) known += (known.empty() ? "" : ", ") + pattern;
@@ -80,6 +99,7 @@ void CheckTensors(const Network& network, const StateDict& tensors) {
   std::set<std::string> known;
   for (const TensorSpec& spec : network.tensors) {
     known.insert(spec.name);
+    if (spec.role == Role::kConstant) continue;
     if (IsCounter(spec.name) && !tensors.contains(spec.name)) continue;
     CheckTensor(spec, tensors.at(spec.name));
   }
@@ -94,14 +114,14 @@ NetworkCounts Count(const Network& network) {
   for (const TensorSpec& spec : network.tensors) {
     const int64_t numel = HostTensor{spec.type, spec.shape, {}}.numel();
     elements[spec.name] = numel;
-    if (!spec.buffer) counts.parameters += numel;
+    if (spec.trains()) counts.parameters += numel;
   }
   for (const Node& node : network.nodes) {
     if (node.kind != NodeKind::kConv && node.kind != NodeKind::kLinear) continue;
     const int64_t weights = elements.at(node.weight);
     const int64_t positions =
         node.kind == NodeKind::kConv ? int64_t{node.height} * node.width : int64_t{1};
-    if (node.weights == WeightQuantizer::kFloat) {
+    if (!node.weights.quantizes() || node.weights.kind == WeightQuantizer::kFixedPoint) {
       counts.float_weights += weights;
       counts.float_macs += weights * positions;
     } else {
@@ -120,9 +140,11 @@ Network BuildNetwork(const std::string& name, const Arguments& arguments) {
 
 std::vector<std::string> NetworkNames() {
   std::vector<std::string> names;
-  for (const NetworkEntry* entry : kNetworks) names.push_back(entry->pattern);
+  for (const NetworkEntry* entry : Entries()) names.push_back(entry->pattern);
   return names;
 }
+
+void RegisterNetwork(const NetworkEntry* entry) { Registered().push_back(entry); }
 
 NetworkDefaults DefaultsOf(const Network& network) {
   return Find(network.name).entry->defaults(network);

@@ -416,10 +416,9 @@ TEST(NetworkOfTest, TheFirstTensorThatDiffersIsNamed) {
 TEST(NetworkOfTest, AnUnknownNetworkIsRefused) {
   Checkpoint checkpoint = Ones("recu/resnet20", {}, true);
   checkpoint.text["network"] = "recu/resnet999";
-  EXPECT_EQ(
-      "ckpt.pt: unknown network \"recu/resnet999\", expected one of: mcdonnell/wrn-D-W, "
-      "recu/resnet20",
-      ErrorOf([&] { NetworkOf(checkpoint, ""); }));
+  const std::string error = ErrorOf([&] { NetworkOf(checkpoint, ""); });
+  EXPECT_TRUE(error.starts_with("ckpt.pt: unknown network \"recu/resnet999\", expected one of: "))
+      << error;
   checkpoint.text["network"] = "mcdonnell/wrn-20-1";
   EXPECT_EQ("ckpt.pt: tensor conv0 is missing", ErrorOf([&] { NetworkOf(checkpoint, ""); }));
 }

@@ -8,26 +8,35 @@
 namespace lbrt {
 namespace {
 
+using Part = NetworkBuilder::Part;
+constexpr Init kInit = {Init::kKaimingNormalFanOut};
+
 // Parameters hang directly on their module in the published code: a tensor has its node's name, and
 // a module's own tensors come before those of its parts.
-NetworkBuilder::Weights Binary(const std::string& name) {
-  return {WeightQuantizer::kMcDonnell, name, Init::kKaimingNormalFanOut};
-}
-NetworkBuilder::Weights Float(const std::string& name) {
-  return {WeightQuantizer::kFloat, name, Init::kKaimingNormalFanOut};
-}
 void DeclareWeight(NetworkBuilder& b, const std::string& name, int outputs, int inputs, int size) {
-  b.Declare({name, {outputs, inputs, size, size}, DType::kF32, false, Init::kKaimingNormalFanOut});
+  b.Declare({name, {outputs, inputs, size, size}, DType::kF32, Role::kParameter, kInit});
+}
+Value Conv(NetworkBuilder& b, const std::string& name, Value x, int channels, Window window,
+           Part part) {
+  return b.Conv(name, x, channels, window, {.part = part, .weight = name, .init = kInit});
+}
+Value PlainNorm(NetworkBuilder& b, const std::string& name, Value x) {
+  return b.BatchNorm(name, x, {.affine = false});
+}
+
+// block.bn0, .relu0, .conv0 for index "0".
+Value NormConv(NetworkBuilder& b, const std::string& block, const std::string& index, Value x,
+               int channels, int stride) {
+  x = b.Rectify(block + ".relu" + index, PlainNorm(b, block + ".bn" + index, x));
+  x = b.Quantize(block + ".activ" + index, x);
+  return Conv(b, block + ".conv" + index, x, channels, SquareWindow(3, stride, 1), Part::kBody);
 }
 
 Value Block(NetworkBuilder& b, const std::string& name, Value x, int channels, int stride) {
-  const std::string conv0 = name + ".conv0", conv1 = name + ".conv1";
-  DeclareWeight(b, conv0, channels, b.channels(x), 3);
-  DeclareWeight(b, conv1, channels, channels, 3);
-  Value y = b.Relu(name + ".relu0", b.BatchNorm(name + ".bn0", x, /*affine=*/false));
-  y = b.Conv(conv0, y, channels, SquareWindow(3, stride, 1), Binary(conv0));
-  y = b.Relu(name + ".relu1", b.BatchNorm(name + ".bn1", y, /*affine=*/false));
-  y = b.Conv(conv1, y, channels, SquareWindow(3, 1, 1), Binary(conv1));
+  DeclareWeight(b, name + ".conv0", channels, b.channels(x), 3);
+  DeclareWeight(b, name + ".conv1", channels, channels, 3);
+  Value y = NormConv(b, name, "0", x, channels, stride);
+  y = NormConv(b, name, "1", y, channels, 1);
   Value shortcut = x;
   if (stride != 1) {
     const Value pooled = b.AvgPool(name + ".shortcut.pool", x, SquareWindow(3, stride, 1));
@@ -60,33 +69,31 @@ Network Build(const std::string& name, const std::vector<std::string>& numbers,
     throw InputError("network " + name,
                      "width " + numbers[1] + ": expected channels that double from group to group");
 
-  NetworkBuilder b(name, "mcdonnell", given);
-  const int classes = b.IntegerArgument("classes", 10, 2, 100000);
+  NetworkBuilder b(name, given, {.weights = WeightQuantizer::kMcDonnell}, 32, 10);
   DeclareWeight(b, "conv0", channels[0], 3, 3);
-  DeclareWeight(b, "conv_last", classes, channels[2], 1);
-  Value x = b.Conv("conv0", b.Input(3, 32, 32), channels[0], SquareWindow(3, 1, 1), Float("conv0"));
+  DeclareWeight(b, "conv_last", b.classes(), channels[2], 1);
+  Value x = Conv(b, "conv0", b.Input(3), channels[0], SquareWindow(3, 1, 1), Part::kStem);
   for (int group = 0; group < 3; ++group)
     for (int block = 0; block < blocks; ++block)
       x = Block(b, "group" + std::to_string(group) + ".block" + std::to_string(block), x,
                 channels[group], group != 0 && block == 0 ? 2 : 1);
-  x = b.Relu("relu", b.BatchNorm("bn", x, /*affine=*/false));
-  x = b.Conv("conv_last", x, classes, SquareWindow(1, 1, 0), Float("conv_last"));
+  x = b.Relu("relu", PlainNorm(b, "bn", x));
+  x = Conv(b, "conv_last", x, b.classes(), SquareWindow(1, 1, 0), Part::kHead);
   return b.Finish(b.GlobalAvgPool("pool", b.BatchNorm("bn_last", x)));
 }
 
-// (125.3, 123.0, 113.9) / 255 and (63.0, 62.1, 66.7) / 255, for CIFAR-100 too (methods.md 3.4).
+// The same numbers for CIFAR-10 and CIFAR-100 (methods.md 3.4).
 NetworkDefaults Defaults(const Network& network) {
-  return {
-      "channels = 3\n"
-      "resize = 32\n"
-      "crop = 32\n"
-      "mean = 0.49137254901960782 0.4823529411764706 0.44666666666666671\n"
-      "std = 0.24705882352941178 0.24352941176470588 0.2615686274509804\n",
-      CifarLabels(network.node(network.output).channels)};
+  const int size = network.nodes[0].height;
+  return {PreprocessingText(size, size, kCifarMean, kCifarStd), CifarLabels(network.classes())};
 }
+
+constexpr NetworkEntry kNetworks[] = {
+    {"mcdonnell/wrn-D-W", Build, Defaults},
+};
 
 }  // namespace
 
-const NetworkEntry kMcDonnellWideResNet = {"mcdonnell/wrn-D-W", Build, Defaults};
+NetworkEntries McDonnellNetworks() { return {kNetworks, std::size(kNetworks)}; }
 
 }  // namespace lbrt

@@ -1,3 +1,4 @@
+// What builders say of their published input: class names, sizes, means and deviations.
 #include "network/builder.h"
 
 namespace lbrt {
@@ -20,12 +21,27 @@ constexpr char kCifar100[] =
 
 }  // namespace
 
-std::string CifarLabels(int classes) {
-  if (classes == 10) return kCifar10;
-  if (classes == 100) return kCifar100;
+std::string NumberLabels(int classes) {
   std::string labels;
   for (int i = 0; i < classes; ++i) labels += std::to_string(i) + "\n";
   return labels;
+}
+
+std::string CifarLabels(int classes) {
+  if (classes == 10) return kCifar10;
+  if (classes == 100) return kCifar100;
+  return NumberLabels(classes);
+}
+
+std::string PreprocessingText(int resize, int crop, const char* mean, const char* std) {
+  return "channels = 3\nresize = " + std::to_string(resize) + "\ncrop = " + std::to_string(crop) +
+         "\nmean = " + mean + "\nstd = " + std + "\n";
+}
+
+NetworkDefaults ImageNetDefaults(const Network& network) {
+  const int crop = network.nodes[0].height, resize = (8 * crop + 3) / 7;  // rounds 8 / 7 crop
+  return {PreprocessingText(resize, crop, kImageNetMean, kImageNetStd),
+          NumberLabels(network.classes())};
 }
 
 }  // namespace lbrt
