@@ -7,11 +7,10 @@
 #include <cctype>
 #include <climits>
 #include <filesystem>
-#include <fstream>
-#include <functional>
 #include <memory>
 #include <utility>
 
+#include "images/dataset_parts.h"
 #include "images/decode.h"
 #include "images/error.h"
 #include "images/file.h"
@@ -22,88 +21,56 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool Exists(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
+// --- where to get the public ones ------------------------------------------------------------
+
+// scripts/get-data.sh has the same names.
+struct PublicSet {
+  const char* name;
+  const char* title;
+  const char* plain_name;  // `name` without its hyphens
+};
+constexpr PublicSet kCifar10 = {"cifar10", "CIFAR-10", "cifar10"};
+constexpr PublicSet kCifar100 = {"cifar100", "CIFAR-100", "cifar100"};
+constexpr PublicSet kSvhn = {"svhn", "SVHN", "svhn"};
+// cifar100 before cifar10, which its name begins with.
+constexpr PublicSet kPublicSets[] = {kCifar100,
+                                     kCifar10,
+                                     kSvhn,
+                                     {"tiny-imagenet", "Tiny-ImageNet", "tinyimagenet"},
+                                     {"imagenette", "imagenette", "imagenette"},
+                                     {"fashion-mnist", "Fashion-MNIST", "fashionmnist"}};
+
+std::string HowToGet(const std::string& name) {
+  return "; scripts/get-data.sh " + name + " DIR downloads it";
 }
 
-bool IsFolder(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
+// A path that is not there: what its name says it should be.
+[[noreturn]] void RefuseMissing(const std::string& path) {
+  fs::path name = fs::path(path).filename();
+  if (name.empty()) name = fs::path(path).parent_path().filename();  // after "/" at the end
+  std::string plain;
+  for (const char c : name.string())
+    if (std::isalnum(static_cast<unsigned char>(c)))
+      plain += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string missing = "no such file or folder, expected ";
+  for (const PublicSet& set : kPublicSets)
+    if (plain.find(set.plain_name) != std::string::npos)
+      throw InputError(path, missing + set.title + HowToGet(set.name));
+  throw InputError(path, missing + "a data set; scripts/get-data.sh lists those it downloads");
 }
 
-// --- class folders ---------------------------------------------------------------------------
-
-bool HasImageExtension(const fs::path& path) {
-  static constexpr std::string_view kExtensions[] = {".png", ".jpg", ".jpeg", ".bmp",
-                                                     ".ppm", ".pgm", ".pbm",  ".pnm"};
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return std::find(std::begin(kExtensions), std::end(kExtensions), extension) !=
-         std::end(kExtensions);
-}
-
-// The visible entries of a folder that `wanted` accepts, sorted by name.
-std::vector<fs::path> Entries(const fs::path& folder,
-                              const std::function<bool(const fs::path&)>& wanted) {
-  std::vector<fs::path> entries;
-  try {
-    for (const auto& entry : fs::directory_iterator(folder))
-      if (entry.path().filename().string()[0] != '.' && wanted(entry.path()))
-        entries.push_back(entry.path());
-  } catch (const fs::filesystem_error& error) {
-    throw InputError(folder.string(), "cannot list: " + error.code().message());
-  }
-  std::sort(entries.begin(), entries.end());
-  return entries;
-}
-
-Dataset OpenClassFolders(const std::string& path, const std::vector<std::string>& model_labels) {
-  const std::vector<fs::path> folders = Entries(path, IsFolder);
-  if (folders.empty())
-    throw InputError(path, "no folders, expected one folder of images per class or a data set");
-  Dataset data;
-  data.source = path;
-  data.class_names = model_labels;
-  std::vector<bool> taken(std::max(folders.size(), model_labels.size()));
-  for (size_t position = 0; position < folders.size(); ++position) {
-    const std::string name = folders[position].filename().string();
-    const auto found = std::find(model_labels.begin(), model_labels.end(), name);
-    const size_t label =
-        found != model_labels.end() ? static_cast<size_t>(found - model_labels.begin()) : position;
-    // Folders of which only some are named as the model's labels may meet in one.
-    if (taken[label] || (!model_labels.empty() && label >= model_labels.size()))
-      throw InputError(folders[position].string(),
-                       "label " + std::to_string(label) +
-                           " is another folder's or not the model's,"
-                           " expected folders named as the model's labels");
-    taken[label] = true;
-    const std::vector<fs::path> files = Entries(folders[position], HasImageExtension);
-    if (files.empty())
-      throw InputError(folders[position].string(), "no images, expected .png, .jpg, .bmp or .ppm");
-    for (const fs::path& file : files) {
-      data.files.push_back(file.string());
-      data.labels.push_back(static_cast<int>(label));
-    }
-    if (model_labels.empty()) data.class_names.push_back(name);
-  }
-  return data;
+// A part of a known set.
+std::string Part(const fs::path& file, const PublicSet& set) {
+  if (!Exists(file))
+    throw InputError(file.string(),
+                     std::string("no such file, expected a part of ") + set.title +
+                         HowToGet(set.name));
+  return file.string();
 }
 
 // --- CIFAR -----------------------------------------------------------------------------------
 
 constexpr size_t kCifarSide = 32, kCifarPlane = kCifarSide * kCifarSide;
-
-// The lines of a file, if it is there: batches.meta.txt and the like.
-std::vector<std::string> ReadNames(const fs::path& path) {
-  std::vector<std::string> names;
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (!line.empty()) names.push_back(line);
-  }
-  return names;
-}
 
 // Appends one file of records: [coarse label] label, then planes of red, green and blue.
 void AppendCifar(const std::string& path, Dataset& data) {
@@ -142,8 +109,8 @@ Dataset OpenCifar(const std::vector<fs::path>& files) {
   for (const fs::path& file : files) AppendCifar(file.string(), data);
   for (const int label : data.labels) classes = std::max(classes, label + 1);
   const fs::path folder = files[0].parent_path();
-  data.class_names = ReadNames(folder / "batches.meta.txt");
-  if (data.class_names.empty()) data.class_names = ReadNames(folder / "fine_label_names.txt");
+  data.class_names = ReadLines(folder / "batches.meta.txt");
+  if (data.class_names.empty()) data.class_names = ReadLines(folder / "fine_label_names.txt");
   if (data.class_names.size() < static_cast<size_t>(classes)) data.class_names.clear();
   return data;
 }
@@ -263,27 +230,48 @@ Dataset OpenArrays(const std::string& samples, const std::string& labels) {
   return data;
 }
 
+// --- SVHN ------------------------------------------------------------------------------------
+
+// Training takes the extra images too, where they are (methods.md 1.5).
+Dataset OpenSvhn(const fs::path& folder, Split split) {
+  Dataset data;
+  data.source = folder.string();
+  for (int digit = 0; digit < 10; ++digit) data.class_names.push_back(std::to_string(digit));
+  if (split == Split::kTest) {
+    AppendSvhn(Part(folder / "test_32x32.mat", kSvhn), data);
+    return data;
+  }
+  AppendSvhn(Part(folder / "train_32x32.mat", kSvhn), data);
+  const fs::path extra = folder / "extra_32x32.mat";
+  if (Exists(extra)) AppendSvhn(extra.string(), data);
+  return data;
+}
+
 // --- folders of known data sets --------------------------------------------------------------
 
 Dataset OpenFolder(const fs::path& folder, Split split, const std::vector<std::string>& labels) {
   const bool train = split == Split::kTrain;
-  for (const char* inside : {"cifar-10-batches-bin", "cifar-100-binary"})
+  for (const char* inside :
+       {"cifar-10-batches-bin", "cifar-100-binary", "tiny-imagenet-200", "imagenette2-160"})
     if (IsFolder(folder / inside)) return OpenFolder(folder / inside, split, labels);
   if (Exists(folder / "data_batch_1.bin") || Exists(folder / "test_batch.bin")) {
-    if (!train) return OpenCifar({folder / "test_batch.bin"});
+    if (!train) return OpenCifar({Part(folder / "test_batch.bin", kCifar10)});
     std::vector<fs::path> batches;
     for (int i = 1; i <= 5; ++i)
-      batches.push_back(folder / ("data_batch_" + std::to_string(i) + ".bin"));
+      batches.push_back(Part(folder / ("data_batch_" + std::to_string(i) + ".bin"), kCifar10));
     return OpenCifar(batches);
   }
   if (Exists(folder / "train.bin") || Exists(folder / "test.bin"))
-    return OpenCifar({folder / (train ? "train.bin" : "test.bin")});
+    return OpenCifar({Part(folder / (train ? "train.bin" : "test.bin"), kCifar100)});
+  for (const char* part : {"train", "test", "extra"})
+    if (Exists(folder / (std::string(part) + "_32x32.mat"))) return OpenSvhn(folder, split);
   const std::string prefix = (folder / (train ? "train" : "t10k")).string();
   for (const char* suffix : {"", ".gz"})
     if (Exists(prefix + "-images-idx3-ubyte" + suffix))
       return OpenIdx(prefix + "-images-idx3-ubyte" + suffix,
                      prefix + "-labels-idx1-ubyte" + suffix);
-  return OpenClassFolders(folder.string(), labels);
+  if (HoldsSplits(folder)) return OpenSplit(folder, split, labels);
+  return OpenClassFolders(folder, labels);
 }
 
 }  // namespace
@@ -296,8 +284,8 @@ size_t Dataset::size() const {
   return each == 0 ? 0 : values.size() / each;
 }
 
-Image Dataset::image(size_t i) const {
-  if (!files.empty()) return DecodeFile(files[i]);
+Image Dataset::image(size_t i, const LeastSide& least_side) const {
+  if (!files.empty()) return DecodeFile(files[i], least_side);
   Image image(width, height, channels);
   std::copy_n(pixels.begin() + static_cast<std::ptrdiff_t>(i * image.pixels.size()),
               image.pixels.size(), image.pixels.begin());
@@ -350,7 +338,7 @@ Dataset OpenDataset(const std::vector<std::string>& paths, Split split,
   if (paths.size() != 1)
     throw InputError(std::to_string(paths.size()) + " paths for a data set, expected one or two");
   const fs::path path = paths[0];
-  if (!Exists(path)) throw InputError(paths[0], "no such file or folder, expected a data set");
+  if (!Exists(path)) RefuseMissing(paths[0]);
   if (IsFolder(path)) return OpenFolder(path, split, labels);
   if (path.extension() == ".bin") return OpenCifar({path});
   throw InputError(paths[0],

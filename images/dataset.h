@@ -1,4 +1,5 @@
-// Labelled images from everything the tools read: class folders, CIFAR, IDX, NumPy arrays.
+// Labelled images from everything the tools read: class folders, CIFAR, SVHN, IDX,
+// NumPy arrays.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "images/decode.h"
 #include "images/image.h"
 
 namespace lbrt {
@@ -26,7 +28,8 @@ struct Dataset {
 
   size_t size() const;
   // Decodes files[i], which may throw InputError, or copies from `pixels`; not for `values`.
-  Image image(size_t i) const;
+  // least_side: for training only, see decode.h.
+  Image image(size_t i, const LeastSide& least_side = {}) const;
   std::string name(size_t i) const;  // "cats/tom.png", "test_batch.bin[17]"
 };
 
@@ -35,17 +38,24 @@ enum class Split { kTrain, kTest };
 // paths is one of
 //   folder           of class folders. A class folder's label is the position of its name in
 //                    `labels` (a model's), else its position among the sorted folders. Image files
-//                    by extension, sorted.
+//                    by extension, sorted; where a class folder has none, those of its folders.
+//   folder           that has such folders below train/ and val/ or test/ (ImageNet, imagenette),
+//                    or Tiny-ImageNet's val/images/ and val/val_annotations.txt: `split` chooses,
+//                    kTest the first of val/ and test/ that is there. The sorted folders of train/
+//                    are the labels of both
 //   folder           of CIFAR-10 (data_batch_N.bin, test_batch.bin), of CIFAR-100 (train.bin,
 //                    test.bin), of MNIST and its kind ({train,t10k}-{images-idx3,labels-idx1}-ubyte
-//                    or .gz), or one that holds cifar-10-batches-bin or cifar-100-binary; `split`
-//                    chooses
+//                    or .gz), or of SVHN ({train,extra,test}_32x32.mat, the training images being
+//                    train and, where it is there, extra); `split` chooses
+//   folder           that holds what the archives unpack to: cifar-10-batches-bin,
+//                    cifar-100-binary, tiny-imagenet-200 or imagenette2-160
 //   file.bin         CIFAR: records of 3073 bytes, or of 3074 (CIFAR-100, the fine label) where
 //                    only 3074 divides the size
 //   images, labels   an IDX pair, plain or gzip. Classes are named by their numbers, but those of
 //                    Fashion-MNIST by their names
 //   X.npy, y.npy     OpenArray's samples; y: integers [n]
-// Every size and label is checked; InputError says what does not fit.
+// Every size and label is checked; InputError says what does not fit, and of a public set that is
+// missing, how scripts/get-data.sh gets it.
 Dataset OpenDataset(const std::vector<std::string>& paths, Split split,
                     const std::vector<std::string>& labels = {});
 

@@ -17,9 +17,11 @@ bool StartsWith(Bytes bytes, std::string_view magic) {
   return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
 }
 
-Image DecodeStored(Bytes bytes, const std::string& name, int& orientation) {
+Image DecodeStored(Bytes bytes, const std::string& name, const LeastSide& least_side,
+                   int& orientation) {
   if (StartsWith(bytes, "\x89PNG\r\n\x1a\n")) return DecodePng(bytes, name, orientation);
-  if (StartsWith(bytes, "\xff\xd8\xff")) return DecodeJpeg(bytes, name, orientation);
+  if (StartsWith(bytes, "\xff\xd8\xff"))
+    return DecodeJpeg(bytes, name, least_side, orientation);
   if (StartsWith(bytes, "BM")) return DecodeBmp(bytes, name);
   if (bytes.size() > 2 && bytes[0] == 'P' && bytes[1] >= '1' && bytes[1] <= '6')
     return DecodePnm(bytes, name);
@@ -95,16 +97,19 @@ int ExifOrientation(Bytes tiff) {
   return 1;
 }
 
-Image DecodeBytes(std::span<const uint8_t> bytes, const std::string& name) {
+Image DecodeBytes(std::span<const uint8_t> bytes, const std::string& name,
+                  const LeastSide& least_side) {
   try {
     int orientation = 1;
-    Image image = DecodeStored(bytes, name, orientation);
+    Image image = DecodeStored(bytes, name, least_side, orientation);
     return Upright(OnWhite(std::move(image)), orientation);
   } catch (const std::bad_alloc&) {
     throw InputError(name, "not enough memory to decode");
   }
 }
 
-Image DecodeFile(const std::string& path) { return DecodeBytes(ReadFile(path), path); }
+Image DecodeFile(const std::string& path, const LeastSide& least_side) {
+  return DecodeBytes(ReadFile(path), path, least_side);
+}
 
 }  // namespace lbrt

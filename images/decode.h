@@ -10,11 +10,13 @@
 //   taken as inverted, as Adobe writes them; no colour profiles;
 // - transparency is composited on white, rounded to nearest;
 // - EXIF orientation 1..8 of JPEG and PNG is applied; damaged EXIF data is ignored.
+// Training may do with less than the whole of a large JPEG (LeastSide); evaluation never does.
 // Files that are truncated, damaged, of zero size or above kMaxPixels throw InputError. A JPEG with
 // damaged but complete data decodes, as everywhere.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -22,9 +24,17 @@
 
 namespace lbrt {
 
-Image DecodeFile(const std::string& path);
+// How small an image may be decoded: given its width and height, upright, the least length of its
+// shorter side, in pixels. Called once for every JPEG and for nothing else. The image is then
+// decoded at the smallest of 1/8, 1/4, 1/2 and 1 of its size that leaves so much, which is faster,
+// and not the same as to decode and resize it: for training only. (The eighths between
+// those have no fast transforms in libjpeg-turbo: 5/8 to 7/8 take longer than the whole.)
+using LeastSide = std::function<int(int width, int height)>;
+
+Image DecodeFile(const std::string& path, const LeastSide& least_side = {});
 
 // `name` stands in messages.
-Image DecodeBytes(std::span<const uint8_t> bytes, const std::string& name);
+Image DecodeBytes(std::span<const uint8_t> bytes, const std::string& name,
+                  const LeastSide& least_side = {});
 
 }  // namespace lbrt

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "images/decode.h"
 #include "images/image.h"
 
 namespace lbrt {
@@ -15,7 +16,8 @@ using Bytes = std::span<const uint8_t>;
 
 // orientation: set where the file says one.
 Image DecodePng(Bytes bytes, const std::string& name, int& orientation);
-Image DecodeJpeg(Bytes bytes, const std::string& name, int& orientation);
+Image DecodeJpeg(Bytes bytes, const std::string& name, const LeastSide& least_side,
+                 int& orientation);
 Image DecodeBmp(Bytes bytes, const std::string& name);
 Image DecodePnm(Bytes bytes, const std::string& name);
 

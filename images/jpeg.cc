@@ -6,6 +6,7 @@
 #include <jerror.h>
 // clang-format on
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstring>
 
@@ -97,21 +98,39 @@ int Orientation(const jpeg_decompress_struct& jpeg) {
   return 1;
 }
 
+int Reduced(JDIMENSION length, unsigned divisor) {
+  return static_cast<int>((length + divisor - 1) / divisor);  // as libjpeg rounds
+}
+
+// What the image may be divided by: 8, 4, 2 or 1.
+unsigned Divisor(const jpeg_decompress_struct& jpeg, bool transposed, const LeastSide& least_side) {
+  const int width = static_cast<int>(jpeg.image_width);
+  const int height = static_cast<int>(jpeg.image_height);
+  const int least = transposed ? least_side(height, width) : least_side(width, height);
+  for (const unsigned divisor : {8u, 4u, 2u})
+    if (std::min(Reduced(jpeg.image_width, divisor), Reduced(jpeg.image_height, divisor)) >= least)
+      return divisor;
+  return 1;
+}
+
 }  // namespace
 
-Image DecodeJpeg(Bytes bytes, const std::string& name, int& orientation) {
+Image DecodeJpeg(Bytes bytes, const std::string& name, const LeastSide& least_side,
+                 int& orientation) {
   Reader reader;
   const auto refuse = [&] {
     throw InputError(name, std::string("damaged JPEG: ") + reader.message);
   };
   if (!ReadHeader(reader, bytes.data(), bytes.size())) refuse();
-  const jpeg_decompress_struct& jpeg = reader.jpeg;
+  jpeg_decompress_struct& jpeg = reader.jpeg;
   CheckSize(jpeg.image_width, jpeg.image_height, name);
   if (jpeg.out_color_space == JCS_UNKNOWN)
     throw InputError(name, "a JPEG of " + std::to_string(jpeg.num_components) +
                                " unnamed channels, expected grey, colour or CMYK");
   orientation = Orientation(jpeg);
-  Image image(static_cast<int>(jpeg.image_width), static_cast<int>(jpeg.image_height),
+  if (least_side) jpeg.scale_denom = Divisor(jpeg, orientation >= 5, least_side);
+  Image image(Reduced(jpeg.image_width, jpeg.scale_denom),
+              Reduced(jpeg.image_height, jpeg.scale_denom),
               jpeg.out_color_space == JCS_GRAYSCALE ? 1 : 3);
   std::vector<uint8_t> row(4 * static_cast<size_t>(image.width));
   if (!ReadPixels(reader, image, row.data())) refuse();

@@ -1,9 +1,11 @@
 #include "images/transform.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <numbers>
 #include <utility>
 #include <vector>
 
@@ -59,12 +61,13 @@ inline uint8_t Clip8(int32_t sum) {
   return static_cast<uint8_t>(std::min(sum >> kPrecisionBits, 255));
 }
 
-// Rows first_row .. first_row + rows - 1 of `image`, resized along x.
-Image ResizeRows(const Image& image, int first_row, int rows, const Coefficients& columns) {
+// Rows first_row .. first_row + rows - 1 of `image` from pixel `left` on, resized along x.
+Image ResizeRows(const Image& image, int left, int first_row, int rows,
+                 const Coefficients& columns) {
   const int channels = image.channels;
   Image result(static_cast<int>(columns.taps.size()), rows, channels);
   for (int y = 0; y < rows; ++y) {
-    const uint8_t* in = image.row(first_row + y);
+    const uint8_t* in = image.row(first_row + y) + static_cast<size_t>(left) * channels;
     uint8_t* out = result.row(y);
     for (const Taps& taps : columns.taps) {
       const int32_t* k = columns.values.data() + taps.offset;
@@ -123,24 +126,37 @@ int64_t HalfRoundedToEven(int64_t excess) {
   return excess % 2 != 0 && half % 2 != 0 ? half + 1 : half;
 }
 
-}  // namespace
-
-Image Resize(const Image& image, Size size, const Box& region) {
-  if (size.width == image.width && size.height == image.height) return Copy(image, region);
+// The pixels `region` of what `source`, a part of the image, becomes when resized to `size`.
+Image ResizePart(const Image& image, const Box& source, Size size, const Box& region) {
+  if (size.width == source.width && size.height == source.height)
+    return Copy(image, {source.left + region.left, source.top + region.top, region.width,
+                        region.height});
   const Coefficients columns =
-      BilinearCoefficients(image.width, size.width, region.left, region.width);
+      BilinearCoefficients(source.width, size.width, region.left, region.width);
   const Coefficients rows =
-      BilinearCoefficients(image.height, size.height, region.top, region.height);
+      BilinearCoefficients(source.height, size.height, region.top, region.height);
   // The first pass makes only the rows that the second one reads. A pass that keeps its size would
   // copy: one coefficient of 1.
   const int first_row = rows.taps.front().first;
   const int last_row = rows.taps.back().first + rows.taps.back().count;
-  return ResizeColumns(ResizeRows(image, first_row, last_row - first_row, columns), first_row,
-                       rows);
+  return ResizeColumns(ResizeRows(image, static_cast<int>(source.left),
+                                  static_cast<int>(source.top) + first_row, last_row - first_row,
+                                  columns),
+                       first_row, rows);
+}
+
+}  // namespace
+
+Image Resize(const Image& image, Size size, const Box& region) {
+  return ResizePart(image, {0, 0, image.width, image.height}, size, region);
 }
 
 Image Resize(const Image& image, int width, int height) {
   return Resize(image, {width, height}, {0, 0, width, height});
+}
+
+Image ResizeBox(const Image& image, const Box& box, int width, int height) {
+  return ResizePart(image, box, {width, height}, {0, 0, width, height});
 }
 
 Size ShorterSideSize(const Image& image, int shorter) {
@@ -172,6 +188,54 @@ Image CenterCrop(const Image& image, int width, int height) {
 Image Pad(const Image& image, int border, uint8_t value) {
   return Surround(image, image.width + 2 * border, image.height + 2 * border, border, border,
                   value);
+}
+
+Image FlipLeftRight(const Image& image) {
+  Image result(image.width, image.height, image.channels);
+  const size_t channels = static_cast<size_t>(image.channels);
+  for (int y = 0; y < image.height; ++y) {
+    const uint8_t* in = image.row(y) + static_cast<size_t>(image.width) * channels;
+    uint8_t* out = result.row(y);
+    for (int x = 0; x < image.width; ++x, out += channels)
+      std::memcpy(out, in -= channels, channels);
+  }
+  return result;
+}
+
+// Python's round(x, 15): the nearest decimal number of 15 places.
+static double RoundTo15Places(double x) {
+  char text[32];
+  const char* end = std::to_chars(text, text + sizeof text, x, std::chars_format::fixed, 15).ptr;
+  std::from_chars(text, end, x);
+  return x;
+}
+
+// Image.rotate, then Geometry.c's affine transformation in 16.16 fixed point.
+Image Rotate(const Image& image, double degrees) {
+  if (degrees == 0) return image;
+  const double radians = -(degrees * (std::numbers::pi / 180));
+  const double cosine = RoundTo15Places(std::cos(radians));
+  const double sine = RoundTo15Places(std::sin(radians));
+  const double x = image.width / 2.0, y = image.height / 2.0;  // of the centre, which stays
+  const double left = cosine * -x + sine * -y + 0.0 + x;
+  const double top = -sine * -x + cosine * -y + 0.0 + y;
+  const auto fixed = [](double v) { return static_cast<int>(std::floor(v * 65536.0 + 0.5)); };
+  const int dxx = fixed(cosine), dxy = fixed(sine), dyx = fixed(-sine), dyy = fixed(cosine);
+  int row_x = fixed(left + cosine * 0.5 + sine * 0.5);
+  int row_y = fixed(top + -sine * 0.5 + cosine * 0.5);
+
+  Image result(image.width, image.height, image.channels);
+  const size_t channels = static_cast<size_t>(image.channels);
+  for (int i = 0; i < image.height; ++i, row_x += dxy, row_y += dyy) {
+    uint8_t* out = result.row(i);
+    int from_x = row_x, from_y = row_y;
+    for (int j = 0; j < image.width; ++j, out += channels, from_x += dxx, from_y += dyx) {
+      const int column = from_x >> 16, row = from_y >> 16;
+      if (column >= 0 && column < image.width && row >= 0 && row < image.height)
+        std::memcpy(out, image.row(row) + static_cast<size_t>(column) * channels, channels);
+    }
+  }
+  return result;
 }
 
 Image WithChannels(Image image, int channels) {

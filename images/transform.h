@@ -24,6 +24,10 @@ struct Size {
 Image Resize(const Image& image, Size size, const Box& region);
 Image Resize(const Image& image, int width, int height);
 
+// torchvision's resized_crop: `box`, which lies in the image, cut out and then resized. No pixel
+// outside it has a part in the result.
+Image ResizeBox(const Image& image, const Box& box, int width, int height);
+
 // The size torchvision's Resize(shorter) gives: the longer side is truncated.
 Size ShorterSideSize(const Image& image, int shorter);
 Image ResizeShorterSide(const Image& image, int shorter);
@@ -37,6 +41,13 @@ Image ResizeAndCrop(const Image& image, Size size, int crop_width, int crop_heig
 
 // `border` pixels of `value` on each side.
 Image Pad(const Image& image, int border, uint8_t value = 0);
+
+Image FlipLeftRight(const Image& image);
+
+// torchvision's rotate, Pillow's Image.rotate(degrees): counterclockwise about the centre, the
+// nearest pixel, black where the image does not reach, the size kept. |degrees| < 90, sides up to
+// 16384 (beyond, Pillow leaves fixed point).
+Image Rotate(const Image& image, double degrees);
 
 // The image with 1 or 3 channels: grey repeated, or Pillow's luma, (19595 R + 38470 G + 7471 B +
 // 32768) >> 16.

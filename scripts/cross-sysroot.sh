@@ -16,7 +16,7 @@ architecture=$1
 packages=(
   libc6-dev libstdc++-12-dev
   libhwy-dev libcpuinfo-dev libpthreadpool-dev libflatbuffers-dev
-  libjpeg62-turbo-dev libpng-dev libzip-dev zlib1g-dev
+  libjpeg62-turbo-dev libpng-dev libmatio-dev libzip-dev zlib1g-dev
   libgtest-dev libgmock-dev libcli11-dev nlohmann-json3-dev
 )
 

@@ -9,7 +9,7 @@ packages=(
   g++ cmake ninja-build pkg-config                                    # to build
   flatbuffers-compiler libflatbuffers-dev                             # schema/
   libhwy-dev libcpuinfo-dev libpthreadpool-dev                        # kernels/, runtime/
-  libjpeg-dev libpng-dev zlib1g-dev libzip-dev                        # images/, network/
+  libjpeg-dev libpng-dev zlib1g-dev libmatio-dev libzip-dev           # images/, network/
   libcli11-dev                                                        # apps/
 )
 case ${1:-} in
@@ -19,6 +19,7 @@ case ${1:-} in
   all)
     packages+=(
       dataset-fashion-mnist
+      curl unzip                                                      # scripts/get-data.sh
       ccache clang
       libgtest-dev nlohmann-json3-dev                                 # tests/
       libtorch-dev                                                    # trainer/

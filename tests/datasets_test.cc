@@ -1,8 +1,10 @@
-// images/: labelled images from class folders, CIFAR and IDX files and NumPy arrays.
+// images/: labelled images from class folders, CIFAR, SVHN and IDX files and NumPy arrays.
 #include <gtest/gtest.h>
+#include <matio.h>
 #include <zlib.h>
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 
 #include "images/dataset.h"
@@ -84,6 +86,214 @@ TEST(ClassFoldersTest, EmptyOnesAreRefused) {
   ExpectRefusal([&] { data.image(0); }, "/cat/a.png: not an image");
 }
 
+// --- training and test images side by side ---------------------------------------------------
+
+TEST(SplitTest, ChoosesTrainOrVal) {
+  TemporaryFolder folder;
+  for (const char* half : {"train", "val", "test"}) fs::create_directory(folder / half);
+  MakeClass(folder, "train/n2", {3});
+  MakeClass(folder, "train/n1", {1, 2});
+  MakeClass(folder, "train/n0", {7});
+  MakeClass(folder, "val/n2", {4});  // n0 and n1 have no test images: n2 stays the third class
+  MakeClass(folder, "test/n1", {5});
+  const std::string path = folder.path().string();
+  const Dataset train = Open(path, Split::kTrain), val = Open(path, Split::kTest);
+  EXPECT_EQ(train.labels, std::vector<int>({0, 1, 1, 2}));
+  EXPECT_EQ(train.class_names, std::vector<std::string>({"n0", "n1", "n2"}));
+  EXPECT_EQ(train.image(3).pixels, Bytes({3}));
+  EXPECT_EQ(val.labels, std::vector<int>({2}));
+  EXPECT_EQ(val.class_names, train.class_names);
+  EXPECT_EQ(val.image(0).pixels, Bytes({4}));
+  EXPECT_EQ(Open(path, Split::kTest, {"n2", "n1", "n0"}).labels, std::vector<int>({0}));
+  // The folder that the archive of imagenette unpacks to, below the one given.
+  TemporaryFolder outer;
+  fs::copy(folder.path(), outer / "imagenette2-160", fs::copy_options::recursive);
+  EXPECT_EQ(Open(outer.path().string(), Split::kTest).labels, val.labels);
+
+  fs::remove_all(folder / "val");
+  EXPECT_EQ(Open(path, Split::kTest).image(0).pixels, Bytes({5}));  // test/, then
+  fs::remove_all(folder / "test");
+  ExpectRefusal([&] { Open(path, Split::kTest); },
+                "holds train/ only, expected the test images in val/ or test/");
+}
+
+TEST(SplitTest, FoldersThatDoNotFitAreRefused) {
+  TemporaryFolder folder;
+  fs::create_directory(folder / "train");
+  fs::create_directory(folder / "val");
+  const std::string path = folder.path().string();
+  MakeClass(folder, "val/n1", {4});
+  EXPECT_EQ(Open(path, Split::kTest).labels, std::vector<int>({0}));  // its own classes
+  ExpectRefusal([&] { Open(path, Split::kTrain); }, "/train: no class folders");
+  MakeClass(folder, "train/n0", {1});
+  ExpectRefusal([&] { Open(path, Split::kTest); },
+                "/val/n1: is none of the training images' classes");
+  fs::remove_all(folder / "val/n1");
+  ExpectRefusal([&] { Open(path, Split::kTest); }, "/val: no folders, expected one folder");
+}
+
+// Tiny-ImageNet: train/n1/images/*.JPEG, and val/images/ with a table of their classes.
+class TinyImageNetTest : public testing::Test {
+ protected:
+  TinyImageNetTest() {
+    for (const char* name : {"train", "train/n1", "train/n2", "val", "test", "test/images"})
+      fs::create_directories(folder_ / ("tiny-imagenet-200/" + std::string(name)));
+    MakeClass(folder_, "tiny-imagenet-200/train/n1/images", {1, 2});
+    MakeClass(folder_, "tiny-imagenet-200/train/n2/images", {3});
+    WriteFile(folder_ / "tiny-imagenet-200/train/n1/n1_boxes.txt", BytesOf("b.JPEG\t0\t0\t1\t1\n"));
+    MakeClass(folder_, "tiny-imagenet-200/val/images", {4, 5, 6});
+    WriteTable("e.png\tn2\t0\t0\t1\t1\nf.png\tn1\t0\t0\t1\t1\r\ng.png\tn2\t0\t0\t1\t1\n");
+  }
+  void WriteTable(const std::string& text) {
+    WriteFile(folder_ / "tiny-imagenet-200/val/val_annotations.txt", BytesOf(text));
+  }
+  Dataset OpenTiny(Split split) { return Open(folder_.path().string(), split); }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(TinyImageNetTest, TrainingImagesLieOneFolderDeeper) {
+  const Dataset train = OpenTiny(Split::kTrain);
+  EXPECT_EQ(train.labels, std::vector<int>({0, 0, 1}));
+  EXPECT_EQ(train.class_names, std::vector<std::string>({"n1", "n2"}));
+  EXPECT_EQ(train.image(2).pixels, Bytes({3}));
+}
+
+TEST_F(TinyImageNetTest, ATableNamesTheClassesOfTheValidationImages) {
+  const Dataset val = OpenTiny(Split::kTest);
+  EXPECT_EQ(val.labels, std::vector<int>({1, 0, 1}));
+  EXPECT_EQ(val.class_names, std::vector<std::string>({"n1", "n2"}));
+  EXPECT_EQ(val.image(1).pixels, Bytes({5}));
+}
+
+TEST_F(TinyImageNetTest, TablesThatDoNotFitAreRefused) {
+  const auto refuses = [&](const std::string& table, const std::string& part) {
+    WriteTable(table);
+    ExpectRefusal([&] { OpenTiny(Split::kTest); }, part);
+  };
+  refuses("e.png\tn2\nf.png\tn1\n", "images/g.png: has no line in ");
+  refuses("e.png\tn2\nf.png\tn1\ng.png\tn1\nh.png\tn1\n", "images: 3 images, expected 4");
+  refuses("e.png\tn2\nf.png\tn3\n", "val_annotations.txt: n3 is none of the training images'");
+  refuses("e.png n2\n", "val_annotations.txt: a line without tabs");
+  fs::remove_all(folder_ / "tiny-imagenet-200/train");
+  refuses("e.png\tn2\nf.png\tn1\ng.png\tn1\n",
+          "train: no class folders, expected Tiny-ImageNet's training images");
+}
+
+// --- SVHN ------------------------------------------------------------------------------------
+
+struct MatVariable {
+  std::string name;
+  matio_classes type;
+  std::vector<size_t> shape;
+  Bytes data;
+};
+
+void WriteMat(const std::string& path, const std::vector<MatVariable>& variables,
+              matio_compression compression = MAT_COMPRESSION_ZLIB, mat_ft version = MAT_FT_MAT5) {
+  mat_t* file = Mat_CreateVer(path.c_str(), nullptr, version);
+  ASSERT_NE(file, nullptr);
+  for (MatVariable v : variables) {
+    const matio_types type = v.type == MAT_C_UINT8    ? MAT_T_UINT8
+                             : v.type == MAT_C_DOUBLE ? MAT_T_DOUBLE
+                                                      : MAT_T_INT16;
+    matvar_t* variable =
+        Mat_VarCreate(v.name.c_str(), v.type, type, static_cast<int>(v.shape.size()),
+                      v.shape.data(), v.data.data(), MAT_F_DONT_COPY_DATA);
+    ASSERT_EQ(Mat_VarWrite(file, variable, compression), 0);
+    Mat_VarFree(variable);
+  }
+  Mat_Close(file);
+}
+
+// Noise of another seed for each file, column by column as MATLAB keeps it.
+MatVariable SvhnImages(size_t count, uint32_t seed) {
+  return {"X", MAT_C_UINT8, {32, 32, 3, count}, Noise(count * 3072, seed)};
+}
+MatVariable SvhnLabels(const Bytes& labels) {
+  return {"y", MAT_C_UINT8, {labels.size(), 1}, labels};
+}
+
+void ExpectSvhnImage(const Dataset& data, size_t i, size_t in_file, uint32_t seed) {
+  const Bytes columns = Noise((in_file + 1) * 3072, seed);
+  const Image image = data.image(i);
+  ASSERT_EQ(image.pixels.size(), 3072u);
+  for (int y = 0; y < 32; ++y)
+    for (int x = 0; x < 32; ++x)
+      for (int c = 0; c < 3; ++c)
+        ASSERT_EQ(image.row(y)[3 * x + c], columns[in_file * 3072 + c * 1024 + x * 32 + y]);
+}
+
+TEST(SvhnTest, TrainingTakesTheExtraImagesToo) {
+  TemporaryFolder folder;
+  const std::string path = folder.path().string();
+  WriteMat(folder / "train_32x32.mat", {SvhnImages(3, 1), SvhnLabels({1, 10, 9})});
+  WriteMat(folder / "test_32x32.mat", {SvhnImages(1, 2), SvhnLabels({5})});
+  EXPECT_EQ(Open(path, Split::kTrain).labels, std::vector<int>({1, 0, 9}));  // 10 is the digit 0
+  WriteMat(folder / "extra_32x32.mat", {SvhnImages(2, 3), SvhnLabels({10, 2})});
+  const Dataset train = Open(path, Split::kTrain), test = Open(path, Split::kTest);
+  EXPECT_EQ(train.labels, std::vector<int>({1, 0, 9, 0, 2}));
+  ASSERT_EQ(train.size(), 5u);
+  ExpectSvhnImage(train, 1, 1, 1);
+  ExpectSvhnImage(train, 4, 1, 3);
+  EXPECT_EQ(test.labels, std::vector<int>({5}));
+  ExpectSvhnImage(test, 0, 0, 2);
+  ASSERT_EQ(test.class_names.size(), 10u);
+  EXPECT_EQ(test.class_names[7], "7");
+}
+
+TEST(SvhnTest, ArraysMayBeUncompressedAndLabelsDoubles) {
+  TemporaryFolder folder;
+  const double labels[] = {10, 3};
+  Bytes bytes(sizeof labels);
+  std::memcpy(bytes.data(), labels, sizeof labels);
+  WriteMat(folder / "test_32x32.mat",
+           {{"y", MAT_C_DOUBLE, {2, 1}, bytes}, SvhnImages(2, 4)}, MAT_COMPRESSION_NONE);
+  const Dataset test = Open(folder.path().string());
+  EXPECT_EQ(test.labels, std::vector<int>({0, 3}));
+  ExpectSvhnImage(test, 1, 1, 4);
+}
+
+TEST(SvhnTest, OtherVariablesAreRefused) {
+  TemporaryFolder folder;
+  const auto refuses = [&](const std::vector<MatVariable>& variables, const std::string& part) {
+    WriteMat(folder / "test_32x32.mat", variables);
+    ExpectRefusal([&] { Open(folder.path().string()); }, "test_32x32.mat: " + part);
+  };
+  const MatVariable x = SvhnImages(2, 1), y = SvhnLabels({1, 2});
+  refuses({x}, "holds no variable y, expected X and y");
+  refuses({y}, "holds no variable X");
+  refuses({x, SvhnLabels({1, 2, 3})}, "y is [3 1] of class 9, expected [2 1]");
+  refuses({x, {"y", MAT_C_INT16, {2, 1}, {1, 0, 2, 0}}}, "y is [2 1] of class 10");
+  refuses({x, SvhnLabels({1, 11})}, "label 11.000000 of image 1, expected 1 to 10");
+  refuses({x, SvhnLabels({0, 1})}, "label 0.000000 of image 0, expected 1 to 10");
+  refuses({{"X", MAT_C_UINT8, {32, 3, 32, 2}, Noise(6144)}, y}, "X is [32 3 32 2] of class 9");
+  refuses({{"X", MAT_C_UINT8, {32, 32, 3}, Noise(3072)}, y}, "X is [32 32 3] of class 9");
+  refuses({{"X", MAT_C_INT16, {32, 32, 3, 1}, Noise(6144)}, y}, "X is [32 32 3 1] of class 10");
+  fs::rename(folder / "test_32x32.mat", folder / "train_32x32.mat");
+  ExpectRefusal([&] { Open(folder.path().string()); },
+                "test_32x32.mat: no such file, expected a part of SVHN;"
+                " scripts/get-data.sh svhn DIR downloads it");
+}
+
+TEST(SvhnTest, TruncatedFilesAndOtherVersionsAreRefused) {
+  TemporaryFolder folder;
+  const std::string path = folder / "test_32x32.mat";
+  for (const matio_compression compression : {MAT_COMPRESSION_NONE, MAT_COMPRESSION_ZLIB}) {
+    WriteMat(path, {SvhnImages(1, 1), SvhnLabels({1})}, compression);
+    const Bytes bytes = ReadFile(path);
+    // Inside the header, the tags and the arrays of both variables, and one byte short.
+    for (size_t length = 0; length < bytes.size(); length += length < 256 ? 8 : 331) {
+      WriteFile(path, Bytes(bytes.begin(), bytes.begin() + length));
+      ExpectRefusal([&] { Open(folder.path().string()); }, "test_32x32.mat: ");
+    }
+    WriteFile(path, Bytes(bytes.begin(), bytes.end() - 1));
+    ExpectRefusal([&] { Open(folder.path().string()); }, "truncated or damaged");
+  }
+  WriteMat(path, {{"y", MAT_C_DOUBLE, {1, 1}, Bytes(8)}}, MAT_COMPRESSION_NONE, MAT_FT_MAT4);
+  ExpectRefusal([&] { Open(folder.path().string()); }, "not a MATLAB file of version 5");
+}
+
 // --- CIFAR -----------------------------------------------------------------------------------
 
 // Records whose planes are noise: the pixel (y, x) of record i, colour c is at a known place.
@@ -144,7 +354,8 @@ TEST(CifarTest, FoldersHaveTheirSplitsAndNames) {
   }
   fs::remove(folder / (inside + "data_batch_3.bin"));
   ExpectRefusal([&] { Open(folder.path().string(), Split::kTrain); },
-                "data_batch_3.bin: cannot open");
+                "data_batch_3.bin: no such file, expected a part of CIFAR-10;"
+                " scripts/get-data.sh cifar10 DIR downloads it");
 }
 
 TEST(CifarTest, TheFolderOfCifar100Too) {
@@ -288,6 +499,19 @@ TEST(DatasetTest, WhatIsNoDataSetIsNamed) {
       },
       "is a folder, expected an IDX file");
   ExpectRefusal([] { OpenDataset({}, Split::kTest); }, "0 paths for a data set");
+}
+
+TEST(DatasetTest, ThePublicOnesSayHowToGetThem) {
+  const auto says = [](const std::string& path, const std::string& part) {
+    ExpectRefusal([&] { Open(path); }, path + ": no such file or folder, expected " + part);
+  };
+  says("/none/cifar10", "CIFAR-10; scripts/get-data.sh cifar10 DIR downloads it");
+  says("/none/CIFAR-100/", "CIFAR-100; scripts/get-data.sh cifar100 DIR downloads it");
+  says("/none/svhn", "SVHN; scripts/get-data.sh svhn DIR downloads it");
+  says("/none/tiny_imagenet", "Tiny-ImageNet; scripts/get-data.sh tiny-imagenet DIR");
+  says("/none/imagenette2", "imagenette; scripts/get-data.sh imagenette DIR");
+  says("/none/Fashion-MNIST", "Fashion-MNIST; scripts/get-data.sh fashion-mnist DIR");
+  says("/cifar10/data", "a data set; scripts/get-data.sh lists those it downloads");
 }
 
 // --- .npy ------------------------------------------------------------------------------------
