@@ -89,6 +89,7 @@ std::vector<float> PadChannels(const GraphNode& pad, const std::vector<float>& x
 
 PlainValue Evaluate(const Graph& graph, const GraphNode& node,
                     const std::vector<PlainValue>& values) {
+  CheckConvertible(graph, node);
   const PlainValue& x = values[static_cast<size_t>(node.inputs[0])];
   const GraphNode& from = graph.node(node.inputs[0]);
   if (node.op == GraphOp::kConv) return Convolve(node, from, x, node.codes, node.weights);
@@ -113,6 +114,12 @@ PlainValue Evaluate(const Graph& graph, const GraphNode& node,
       return Pool(node, from, z);
     case GraphOp::kPadChannels:
       return PadChannels(node, z);
+    case GraphOp::kQuantize:
+    case GraphOp::kDecode:
+    case GraphOp::kMaxPool:
+    case GraphOp::kConcat:
+    case GraphOp::kPRelu:
+      break;  // not convertible
   }
   return z;
 }

@@ -22,7 +22,8 @@ std::vector<float> AsFloats(const PlainValue& value);
 // Equality of bits: -0 differs from +0, a NaN is equal to itself.
 bool SameBits(const std::vector<float>& a, const std::vector<float>& b);
 
-// The value of every node; `input` is the first one's.
+// The value of every node; `input` is the first one's. Throws InputError for a node that is not
+// convertible (converter/lowered.h).
 std::vector<PlainValue> Interpret(const Graph& graph, const PlainValue& input);
 
 // The same from the lowered graph, packed weights where it has them. Values that it does not store

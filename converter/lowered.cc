@@ -12,12 +12,58 @@ using Op = LoweredGraph::Op;
 using Stage = LoweredGraph::Stage;
 using Kind = LoweredGraph::Kind;
 
+namespace {
+
+// What keeps a node from being converted; null: nothing.
+const char* Obstacle(const Graph& graph, const GraphNode& node) {
+  switch (node.op) {
+    case GraphOp::kConv: {
+      const ValueType from = graph.node(node.inputs[0]).type;
+      if (node.weight_kind == WeightKind::kTernary) return "ternary weights";
+      if (node.weight_kind == WeightKind::kOdd) return "weights of several bits";
+      if (from == ValueType::kCode) return "activations of several bits";
+      if (node.weight_kind == WeightKind::kFixed && from != ValueType::kU8)
+        return "fixed-point weights behind the stem";
+      return nullptr;
+    }
+    case GraphOp::kAffine:
+      return node.inputs.size() > 1 ? "sums of several planes" : nullptr;
+    case GraphOp::kActivation:
+      return node.activation == Activation::kClipUnit ? "clipping to [0, 1]" : nullptr;
+    case GraphOp::kQuantize:
+      return "activations of several bits";
+    case GraphOp::kDecode:
+      return "activation codes used as numbers";
+    case GraphOp::kMaxPool:
+      return "max pooling";
+    case GraphOp::kConcat:
+      return "concatenation";
+    case GraphOp::kPRelu:
+      return "PReLU";
+    case GraphOp::kInput:
+    case GraphOp::kAdd:
+    case GraphOp::kSign:
+    case GraphOp::kAvgPool:
+    case GraphOp::kPadChannels:
+      break;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void CheckConvertible(const Graph& graph, const GraphNode& node) {
+  if (const char* obstacle = Obstacle(graph, node))
+    throw InputError("node " + node.name, std::string(obstacle) + " cannot be converted yet");
+}
+
 LoweredGraph Lower(const Graph& graph) {
   LoweredGraph lowered;
   lowered.graph = &graph;
   for (int i = 0; i < static_cast<int>(graph.nodes.size()); ++i) {
     const GraphNode& node = graph.node(i);
     if (node.op == GraphOp::kInput) continue;
+    CheckConvertible(graph, node);
     Op op;
     op.nodes = {i};
     op.input = node.inputs[0];
@@ -53,6 +99,12 @@ LoweredGraph Lower(const Graph& graph) {
         op.kind = Kind::kAvgPool;
         op.pad = i;
         break;
+      case GraphOp::kQuantize:
+      case GraphOp::kDecode:
+      case GraphOp::kMaxPool:
+      case GraphOp::kConcat:
+      case GraphOp::kPRelu:
+        break;  // not convertible
     }
     if (op.kind != Kind::kAvgPool) op.stages = {stage};
     lowered.ops.push_back(std::move(op));

@@ -45,7 +45,11 @@ struct LoweredGraph {
   const GraphNode& node(int value) const { return graph->node(value); }
 };
 
-// One op a node. Throws InputError for zero channels that do not follow an average pooling.
+// Throws InputError for a node that no op can compute.
+void CheckConvertible(const Graph& graph, const GraphNode& node);
+
+// One op a node. Throws InputError for nodes that are not convertible, and for zero channels that
+// do not follow an average pooling.
 LoweredGraph Lower(const Graph& graph);
 
 // The values an op reads and stores.

@@ -56,6 +56,9 @@ bool PackWeights(LoweredGraph& lowered) {
       case WeightKind::kFixed:
         op.planes = PackLimbs(conv.codes, conv.limbs);
         break;
+      case WeightKind::kTernary:
+      case WeightKind::kOdd:
+        break;  // not convertible
     }
     changed = true;
   }

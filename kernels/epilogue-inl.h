@@ -12,13 +12,14 @@ namespace lbrt {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Both activations are one Clip: relu(x) = Clip(x, +0, inf), NaN and -0.0 included.
+// All activations are one Clip: relu(x) = Clip(x, +0, inf), NaN and -0.0 included.
 struct Bounds {
   float low, high;
 };
 constexpr Bounds BoundsOf(Activation activation) {
   return activation == Activation::kRelu ? Bounds{0.0f, std::numeric_limits<float>::infinity()}
-                                         : Bounds{-1.0f, 1.0f};
+         : activation == Activation::kClipUnit ? Bounds{0.0f, 1.0f}
+                                               : Bounds{-1.0f, 1.0f};
 }
 
 // What is decided once per call, not once per vector: known to the compiler for what networks do

@@ -47,7 +47,10 @@ constexpr float Clip(float x, float low, float high) {
 }
 constexpr float Relu(float x) { return x > 0.0f ? x : 0.0f; }
 constexpr float Hardtanh(float x) { return Clip(x, -1.0f, 1.0f); }
-enum class Activation : uint8_t { kNone, kRelu, kHardtanh };
+constexpr float ClipUnit(float x) { return Clip(x, 0.0f, 1.0f); }
+enum class Activation : uint8_t { kNone, kRelu, kHardtanh, kClipUnit };
+// One rounding; the product of -0 or a NaN is taken as it comes.
+constexpr float PRelu(float x, float slope) { return x > 0.0f ? x : x * slope; }
 
 // The sign of an activation: bit 1 (= +1) when z >= 0, so -0.0 is +1 and NaN is -1.
 constexpr bool SignBit(float z) { return z >= 0.0f; }
@@ -56,6 +59,12 @@ constexpr bool SignBit(float z) { return z >= 0.0f; }
 constexpr float RoundHalfEven(float x) {
   constexpr float kMagic = 0x1.8p23f;
   return (x + kMagic) - kMagic;
+}
+
+// The code, 0 .. levels, of an unsigned activation (methods.md 1.1, 2.1); at most 255 levels. A NaN
+// has the code 0.
+constexpr float ActivationCode(float x, float inverse_step, int levels) {
+  return RoundHalfEven(Clip(x * inverse_step, 0.0f, static_cast<float>(levels)));
 }
 
 }  // namespace lbrt

@@ -75,6 +75,7 @@ void Activate(size_t count, Activation activation, float* values) {
   for (size_t i = 0; i < count; ++i) {
     if (activation == Activation::kRelu) values[i] = Relu(values[i]);
     if (activation == Activation::kHardtanh) values[i] = Hardtanh(values[i]);
+    if (activation == Activation::kClipUnit) values[i] = ClipUnit(values[i]);
   }
 }
 

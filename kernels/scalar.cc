@@ -77,6 +77,7 @@ inline float Activate(Activation activation, float z) {
   switch (activation) {
     case Activation::kRelu: return Relu(z);
     case Activation::kHardtanh: return Hardtanh(z);
+    case Activation::kClipUnit: return ClipUnit(z);
     case Activation::kNone: break;
   }
   return z;

@@ -3,8 +3,8 @@
 // there on nothing changes a bit. The trainer's deploy-eval executes it with LibTorch, the
 // converter's interpreter with kernels/reference, and passes rewrite it without changing a value.
 //
-// Values are NHWC. Types: kU8 an image, kF32, kSign (+-1), kI32 (exact integer sums) and kI64
-// (exact sums of fixed-point weights).
+// Values are NHWC. Types: kU8 an image, kF32, kSign (+-1), kCode (activation codes 0 .. levels),
+// kI32 (exact integer sums) and kI64 (exact sums of fixed-point weights).
 #pragma once
 
 #include <string>
@@ -15,25 +15,39 @@
 
 namespace lbrt {
 
-enum class ValueType : uint8_t { kU8, kF32, kSign, kI32, kI64 };
+enum class ValueType : uint8_t { kU8, kF32, kSign, kI32, kI64, kCode };
 
 enum class GraphOp : uint8_t {
   kInput,        // u8 image (integer stems) or f32 network input (float stem)
-  kConv,         // see Weights; a linear layer is a 1x1 convolution on a 1x1 image
-  kAffine,       // z = fma(float(x), A[c], B[class][c]); float(x) rounds half to even
+  kConv,         // see Weights; a linear layer's window is its whole input
+  kAffine,       // z = fma(float(x), A[c], B[class][c]); float(x) rounds half to even. With a
+                 // second input, the base: z = fma(float(x), A[c], base)
   kAdd,          // inputs[0] + inputs[1], one rounding
-  kActivation,   // relu or hardtanh
+  kActivation,   // relu, hardtanh or clip to [0, 1]
   kSign,         // bit 1 (+1) when x >= 0
   kAvgPool,      // +0, then the valid taps added in order ky, kx; then * fl32(1 / window.taps())
   kPadChannels,  // zero channels before and after (f32)
+  kQuantize,     // code = RoundHalfEven(Clip(x * inverse_step, 0, levels))
+  kDecode,       // kSign or kCode to f32: float(code) * step
+  kMaxPool,      // the first valid tap y, then y = x > y ? x : y for the others in order ky, kx;
+                 // f32, kSign or kCode; every window has a valid tap
+  kConcat,       // channels of all inputs, in order; f32, or codes of the same type and levels
+  kPRelu,        // x > 0 ? x : x * A[c]
 };
 
 // What the integers or floats of a kConv's weights are; with the input's type it fixes the sum:
-//   kSign  x kSign input: kI32, exact, over the valid taps
-//   kSign  x kF32  input: kF32; acc = +0, then fma(w, a, acc) for ky, kx, c ascending, valid taps
-//   kFloat x kF32  input: kF32; the same order
-//   kFixed x kU8   input: kI64, exact; |w| fits `limbs` signed 8-bit limbs (127, 32639, 8355711)
-enum class WeightKind : uint8_t { kSign, kFloat, kFixed };
+//   kSign, kTernary, kOdd x kSign, kCode input: kI32, exact, over the valid taps
+//   those and kFixed      x kF32 input: kF32; acc = +0, then fma(w, a, acc) for ky, kx, c
+//                           ascending over the valid taps
+//   kFloat                x kF32 input: the same
+//   kFixed                x kU8, kSign, kCode input: kI64, exact
+enum class WeightKind : uint8_t {
+  kSign,     // +-1
+  kFloat,
+  kFixed,    // |w| fits `limbs` signed 8-bit limbs (127, 32639, 8355711)
+  kTernary,  // -1, 0, 1
+  kOdd,      // odd numbers up to +-(2^bits - 1), 2 to 8 bits
+};
 
 struct GraphNode {
   GraphOp op = GraphOp::kInput;
@@ -41,20 +55,25 @@ struct GraphNode {
   std::vector<int> inputs;  // earlier nodes
   ValueType type = ValueType::kF32;
   int height = 1, width = 1, channels = 0;  // of the result
+  int levels = 0;                           // kCode: the largest code
 
-  Window window;                                // kConv, kAvgPool
+  Window window;                                // kConv, kAvgPool, kMaxPool
   WeightKind weight_kind = WeightKind::kFloat;  // kConv
   int limbs = 0;                                // kConv with kFixed: 1 (i8), 2 (i16), 3 (i24)
-  std::vector<int32_t> codes;                   // kConv kSign, kFixed: [o][ky][kx][c]
+  int bits = 0;                                 // kConv with kOdd
+  std::vector<int32_t> codes;                   // kConv, all but kFloat: [o][ky][kx][c]
   std::vector<float> weights;                   // kConv kFloat: [o][ky][kx][c]
 
-  // kAffine: a [channels]; b [classes][channels], where classes > 1 only right after a kFixed
-  // convolution: the border classes (kernels/shapes.h) of that convolution's window, row-major.
+  // kAffine: a [channels]; b [classes][channels], where classes > 1 only right after a convolution
+  // of an image: the border classes (kernels/shapes.h) of that convolution's window, row-major.
+  // No b where there is a base. kPRelu: a [channels].
   std::vector<float> a, b;
   int border_rows = 1, border_columns = 1;  // classes = border_rows * border_columns
 
   Activation activation = Activation::kNone;  // kActivation
   int pad_before = 0, pad_after = 0;          // kPadChannels
+  float inverse_step = 1;                     // kQuantize
+  float step = 1;                             // kDecode
 };
 
 struct Graph {
@@ -63,5 +82,8 @@ struct Graph {
 
   const GraphNode& node(int i) const { return nodes[static_cast<size_t>(i)]; }
 };
+
+// The largest magnitude that a sum of a convolution of integers can have, its input being `from`.
+double LargestSum(const GraphNode& conv, const GraphNode& from);
 
 }  // namespace lbrt

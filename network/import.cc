@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "images/error.h"
+#include "network/import_pooling.h"
+#include "network/import_weights.h"
 #include "network/quantizers.h"
 
 namespace lbrt {
@@ -15,58 +17,27 @@ constexpr struct {
   Stem stem;
   const char* name;
   int limbs;  // 0: fp32 weights
-} kStems[] = {
-    {Stem::kI24, "i24", 3}, {Stem::kI16, "i16", 2}, {Stem::kI8, "i8", 1}, {Stem::kF32, "f32", 0}};
+} kStems[] = {{Stem::kI24, "i24", 3},
+              {Stem::kI16, "i16", 2},
+              {Stem::kI8, "i8", 1},
+              {Stem::kF32, "f32", 0},
+              {Stem::kAuto, "auto", 3}};
 
 int StemLimbs(Stem stem) { return kStems[static_cast<size_t>(stem)].limbs; }
+const char* LimbsName(int limbs) { return limbs == 1 ? "i8" : "i16"; }
 
-// Without an activation between, a global pooling may come before a 1x1 convolution and its batch
-// norm: all three are linear (methods.md 3.2). Fewer pixels are left for the convolution.
-std::vector<Node> WithPoolingFirst(const Network& network) {
-  std::vector<Node> nodes = network.nodes;
-  std::vector<int> users(nodes.size(), 0);
-  for (const Node& node : nodes)
-    for (const Value input : node.inputs) ++users[static_cast<size_t>(input)];
+bool IsCode(ValueType type) { return type == ValueType::kSign || type == ValueType::kCode; }
 
-  for (size_t pool = 0; pool < nodes.size(); ++pool) {
-    if (nodes[pool].kind != NodeKind::kGlobalAvgPool) continue;
-    // The places of the pooling, perhaps the batch norm before it, and the convolution before that.
-    std::vector<size_t> places = {pool};
-    const auto before = [&] { return static_cast<size_t>(nodes[places.back()].inputs[0]); };
-    if (nodes[before()].kind == NodeKind::kBatchNorm && users[before()] == 1)
-      places.push_back(before());
-    const Node& conv = nodes[before()];
-    if (conv.kind != NodeKind::kConv || users[before()] != 1 ||
-        conv.weights != WeightQuantizer::kFloat || conv.window != SquareWindow(1, 1, 0))
-      continue;
-    places.push_back(before());
-
-    // The pooling takes the first place; the others each move on by one.
-    Node pooling = nodes[pool];
-    pooling.inputs = conv.inputs;
-    pooling.channels = nodes[before()].channels;
-    for (size_t i = 0; i + 1 < places.size(); ++i) {
-      nodes[places[i]] = nodes[places[i + 1]];
-      nodes[places[i]].inputs = {static_cast<Value>(places[i + 1])};
-    }
-    nodes[places.back()] = std::move(pooling);
+int WidthOf(const Network& network, int width) {
+  if (width == 0) return network.widest();
+  std::string known;
+  for (const int other : network.widths) {
+    if (width == other) return width;
+    known += (known.empty() ? "" : ", ") + std::to_string(other);
   }
-  return nodes;
-}
-
-// What the sums of a convolution stand for: y = scale[o] * (sum - offset[class][o]).
-struct Sums {
-  std::vector<double> scale;
-  std::vector<double> offset;  // empty: none
-  int border_rows = 1, border_columns = 1;
-  std::vector<int> dead;  // channels whose sums are to be ignored
-};
-
-// The sums are the values themselves.
-Sums Plain(int channels) {
-  Sums sums;
-  sums.scale.assign(static_cast<size_t>(channels), 1);
-  return sums;
+  throw InputError("network " + network.name,
+                   "has no width " + std::to_string(width) + ", expected " +
+                       (known.empty() ? "none, it cannot be switched" : "one of: " + known));
 }
 
 // What a batch norm or a bias does to y: z = alpha[c] * y + beta[c].
@@ -78,7 +49,12 @@ class Importer {
  public:
   Importer(const Network& network, const StateDict& tensors, const ImportOptions& options,
            ImportReport* report)
-      : tensors_(tensors), options_(options), report_(report), nodes_(WithPoolingFirst(network)) {
+      : network_(network),
+        tensors_(tensors),
+        options_(options),
+        report_(report),
+        width_(WidthOf(network, options.width)),
+        nodes_(WithPoolingFirst(network)) {
     for (size_t i = 0; i < nodes_.size(); ++i)
       for (const Value input : nodes_[i].inputs) users_[input].push_back(static_cast<Value>(i));
   }
@@ -86,40 +62,55 @@ class Importer {
   Graph Run(Value output) {
     for (Value v = 0; v < static_cast<Value>(nodes_.size()); ++v)
       if (lowered_.count(v) == 0) lowered_[v] = Lower(v);
-    graph_.output = lowered_.at(output);
+    graph_.output = Real(lowered_.at(output));
     return std::move(graph_);
   }
 
  private:
   const Node& node(Value v) const { return nodes_[static_cast<size_t>(v)]; }
   const float* floats(const std::string& name) const { return tensors_.at(name).f32(); }
+  double StepOf(int x) const { return steps_.count(x) == 0 ? 1 : steps_.at(x); }
 
   // Appends a node with the first input's shape and returns it.
   GraphNode& Append(GraphOp op, const std::string& name, std::vector<int> inputs);
   int LastIndex() const { return static_cast<int>(graph_.nodes.size()) - 1; }
+  int Real(int x);  // x as floats: codes are decoded, once for all who need that
+  void CheckChannels(const Node& node, int x) const;
 
   // Each makes the graph nodes of a network node and returns the last one.
   int Lower(Value v);
   int LowerInput(const Node& node);
-  int LowerPool(const Node& node, int x);
-  int LowerBatchNorm(const Node& node, int x);
-  int LowerConv(Value v, int x);
+  int LowerAvgPool(const Node& node, int x);
+  int LowerMaxPool(const Node& node, int x);
+  int LowerQuantize(const Node& node, int x);
+  int LowerAffine(const Node& node, int x);
+  int LowerPRelu(const Node& node, int x);
+  int LowerPadChannels(const Node& node, int x);
+  int LowerActivation(const Node& node, int x, Activation activation);
+  int LowerConcat(const Node& node, std::vector<int> inputs);
+  int LowerLayer(Value v, int x);
 
-  Sums SignWeights(const Node& node, GraphNode& conv);
-  Sums FixedWeights(const Node& node, GraphNode& conv);
-  Sums FloatWeights(const Node& node, GraphNode& conv);
-  int AppendAffine(const std::string& name, int x, const Sums& sums, const Fold& fold);
+  LayerInput InputOf(int x) const;
+  LayerWeights WeightsOf(const Node& node, int x) const;
+  int AppendAffine(const std::string& name, std::vector<int> inputs, const std::vector<double>& a,
+                   const std::vector<double>& b);
+  int AppendAffines(const std::string& name, const std::vector<int>& convs, const LayerSums& sums,
+                    const Fold& fold);
 
+  Fold Identity(int channels) const;
   Fold BatchNorm(const Node& node) const;
-  Fold Bias(const Node& node) const;
-  void Report(const std::string& weight, const SignCodes& signs, const char* zero);
+  void Report(const Node& node, const WeightQuantizer& quantizer, const LayerSums& sums);
 
+  const Network& network_;
   const StateDict& tensors_;
   const ImportOptions& options_;
   ImportReport* report_;
+  const int width_;
   std::vector<Node> nodes_;
   std::map<Value, std::vector<Value>> users_;
   std::map<Value, int> lowered_;  // the graph node that a network's value became
+  std::map<int, int> decoded_;    // of a graph node of codes: the kDecode
+  std::map<int, double> steps_;   // of a graph node of codes
   Graph graph_;
 };
 
@@ -140,41 +131,97 @@ GraphNode& Importer::Append(GraphOp op, const std::string& name, std::vector<int
   return graph_.nodes.back();
 }
 
+int Importer::Real(int x) {
+  if (!IsCode(graph_.node(x).type)) return x;
+  const auto [entry, added] = decoded_.try_emplace(x, 0);
+  if (added) {
+    Append(GraphOp::kDecode, graph_.node(x).name, {x}).step = static_cast<float>(StepOf(x));
+    entry->second = LastIndex();
+  }
+  return entry->second;
+}
+
+// A flattened value keeps its rows, columns and channels in the graph; that is what the dense layer
+// behind it wants, but nothing that has a number a feature.
+void Importer::CheckChannels(const Node& node, int x) const {
+  if (graph_.node(x).channels != this->node(node.inputs[0]).channels)
+    throw InputError("node " + node.name,
+                     "follows a flattened value of several pixels, expected a dense layer there");
+}
+
+// Whether a node reads codes as they are, not as numbers.
+bool TakesCodes(NodeKind kind) {
+  return kind == NodeKind::kConv || kind == NodeKind::kLinear || kind == NodeKind::kMaxPool ||
+         kind == NodeKind::kConcat || kind == NodeKind::kFlatten || kind == NodeKind::kDropout;
+}
+
 int Importer::Lower(Value v) {
   const Node& node = this->node(v);
   std::vector<int> inputs;
-  for (const Value input : node.inputs) inputs.push_back(lowered_.at(input));
+  for (const Value input : node.inputs) {
+    const int x = lowered_.at(input);
+    inputs.push_back(TakesCodes(node.kind) ? x : Real(x));
+  }
   switch (node.kind) {
     case NodeKind::kInput:
       return LowerInput(node);
     case NodeKind::kConv:
     case NodeKind::kLinear:
-      return LowerConv(v, inputs[0]);
-    case NodeKind::kBatchNorm:
-      return LowerBatchNorm(node, inputs[0]);
+      return LowerLayer(v, inputs[0]);
+    case NodeKind::kFlatten:
+    case NodeKind::kDropout:
+      return inputs[0];
+    case NodeKind::kMaxPool:
+      return LowerMaxPool(node, inputs[0]);
     case NodeKind::kAvgPool:
     case NodeKind::kGlobalAvgPool:
-      return LowerPool(node, inputs[0]);
+      return LowerAvgPool(node, inputs[0]);
+    case NodeKind::kConcat:
+      return LowerConcat(node, std::move(inputs));
     case NodeKind::kQuantize:
-      Append(GraphOp::kSign, node.name, inputs).type = ValueType::kSign;
-      break;
+      return LowerQuantize(node, inputs[0]);
     case NodeKind::kRelu:
-      Append(GraphOp::kActivation, node.name, inputs).activation = Activation::kRelu;
-      break;
+      return LowerActivation(node, inputs[0], Activation::kRelu);
     case NodeKind::kHardtanh:
-      Append(GraphOp::kActivation, node.name, inputs).activation = Activation::kHardtanh;
-      break;
+      return LowerActivation(node, inputs[0], Activation::kHardtanh);
+    case NodeKind::kClip:
+      return LowerActivation(node, inputs[0],
+                             width_ == 32 ? Activation::kRelu : Activation::kClipUnit);
+    case NodeKind::kBatchNorm:
+    case NodeKind::kBias:
+      return LowerAffine(node, inputs[0]);
+    case NodeKind::kPRelu:
+      return LowerPRelu(node, inputs[0]);
+    case NodeKind::kPadChannels:
+      return LowerPadChannels(node, inputs[0]);
     case NodeKind::kAdd:
       Append(GraphOp::kAdd, node.name, inputs);
       break;
-    case NodeKind::kPadChannels: {
-      GraphNode& pad = Append(GraphOp::kPadChannels, node.name, inputs);
-      pad.pad_before = node.pad_before;
-      pad.pad_after = node.pad_after;
-      pad.channels += node.pad_before + node.pad_after;
-      break;
-    }
   }
+  return LastIndex();
+}
+
+int Importer::LowerAffine(const Node& node, int x) {
+  CheckChannels(node, x);
+  Fold fold = node.kind == NodeKind::kBatchNorm ? BatchNorm(node) : Identity(node.channels);
+  if (node.kind == NodeKind::kBias)
+    std::copy_n(floats(node.name + ".bias"), fold.beta.size(), fold.beta.begin());
+  return AppendAffine(node.name, {x}, fold.alpha, fold.beta);
+}
+
+int Importer::LowerPRelu(const Node& node, int x) {
+  CheckChannels(node, x);
+  const float* slope = floats(node.name + ".weight");
+  Append(GraphOp::kPRelu, node.name, {x}).a = {slope, slope + node.channels};
+  return LastIndex();
+}
+
+int Importer::LowerPadChannels(const Node& node, int x) {
+  CheckChannels(node, x);
+  GraphNode& pad = Append(GraphOp::kPadChannels, node.name, {x});
+  pad.pad_before = node.pad_before;
+  pad.pad_after = node.pad_after;
+  pad.channels += node.pad_before + node.pad_after;
   return LastIndex();
 }
 
@@ -194,146 +241,161 @@ int Importer::LowerInput(const Node& node) {
   return LastIndex();
 }
 
-int Importer::LowerPool(const Node& node, int x) {
+// Gives a node, which has its input's shape, the one that the window makes of it.
+void Slide(GraphNode& node, const Window& window) {
+  node.window = window;
+  const int height = node.height, width = node.width;
+  node.height = OutputHeight(window, height);
+  node.width = OutputWidth(window, width);
+}
+
+int Importer::LowerAvgPool(const Node& node, int x) {
   GraphNode& pool = Append(GraphOp::kAvgPool, node.name, {x});
-  pool.window = node.window;
+  Window window = node.window;
   if (node.kind == NodeKind::kGlobalAvgPool) {
-    pool.window.kernel_h = pool.height;
-    pool.window.kernel_w = pool.width;
+    window.kernel_h = pool.height;
+    window.kernel_w = pool.width;
   }
-  const int height = pool.height, width = pool.width;
-  pool.height = OutputHeight(pool.window, height);
-  pool.width = OutputWidth(pool.window, width);
+  Slide(pool, window);
   return LastIndex();
 }
 
-int Importer::LowerBatchNorm(const Node& node, int x) {
-  return AppendAffine(node.name, x, Plain(node.channels), BatchNorm(node));
+int Importer::LowerMaxPool(const Node& node, int x) {
+  GraphNode& pool = Append(GraphOp::kMaxPool, node.name, {x});
+  const GraphNode& from = graph_.node(x);
+  pool.type = from.type;
+  pool.levels = from.levels;
+  Slide(pool, node.window);
+  const BorderAxis rows = BorderRows(pool.window, from.height);
+  const BorderAxis columns = BorderColumns(pool.window, from.width);
+  for (const BorderAxis* axis : {&rows, &columns})
+    for (int i = 0; i < axis->outputs(); ++i)
+      if (axis->taps(i).size() == 0)
+        throw InputError("node " + node.name, "one of its windows lies in the padding");
+  steps_[LastIndex()] = StepOf(x);
+  return LastIndex();
+}
+
+int Importer::LowerQuantize(const Node& node, int x) {
+  const ActivationQuantizer quantizer = AtWidth(node.activations, width_);
+  if (quantizer.kind == ActivationQuantizer::kNone) return x;
+  if (quantizer.kind == ActivationQuantizer::kSign) {
+    Append(GraphOp::kSign, node.name, {x}).type = ValueType::kSign;
+    return LastIndex();
+  }
+  if (quantizer.bits == 32) return LowerActivation(node, x, Activation::kRelu);
+  const ActivationCodes codes = CodesOf(quantizer);
+  GraphNode& quantize = Append(GraphOp::kQuantize, node.name, {x});
+  quantize.type = ValueType::kCode;
+  quantize.levels = codes.levels;
+  quantize.inverse_step = static_cast<float>(1 / codes.step);
+  steps_[LastIndex()] = codes.step;
+  return LastIndex();
+}
+
+int Importer::LowerActivation(const Node& node, int x, Activation activation) {
+  Append(GraphOp::kActivation, node.name, {x}).activation = activation;
+  return LastIndex();
+}
+
+// Codes stay codes where all of them mean the same.
+int Importer::LowerConcat(const Node& node, std::vector<int> inputs) {
+  const ValueType type = graph_.node(inputs[0]).type;
+  const int levels = graph_.node(inputs[0]).levels;
+  const double step = StepOf(inputs[0]);
+  const bool same = std::all_of(inputs.begin(), inputs.end(), [&](int x) {
+    const GraphNode& from = graph_.node(x);
+    return from.type == type && from.levels == levels && StepOf(x) == step;
+  });
+  if (!same)
+    for (int& x : inputs) x = Real(x);
+  int channels = 0;
+  for (const int x : inputs) channels += graph_.node(x).channels;
+  GraphNode& concat = Append(GraphOp::kConcat, node.name, std::move(inputs));
+  concat.channels = channels;
+  if (same) {
+    concat.type = type;
+    concat.levels = levels;
+    steps_[LastIndex()] = step;
+  }
+  return LastIndex();
+}
+
+LayerInput Importer::InputOf(int x) const {
+  const GraphNode& from = graph_.node(x);
+  LayerInput input = {from.type, from.height, from.width, from.channels, StepOf(x), {}, {}};
+  if (from.type != ValueType::kU8) return input;
+  for (const double mean : options_.mean) input.offset.push_back(255 * mean);
+  for (const double deviation : options_.std) input.divisor.push_back(255 * deviation);
+  return input;
+}
+
+LayerWeights Importer::WeightsOf(const Node& node, int x) const {
+  const GraphNode& from = graph_.node(x);
+  LayerWeights layer;
+  layer.name = node.name;
+  layer.quantizer = AtWidth(node.weights, width_);
+  layer.latent = floats(node.weight);
+  if (!node.alpha.empty()) layer.alpha = floats(node.alpha);
+  layer.outputs = node.channels;
+  layer.window = node.window;
+  if (node.kind == NodeKind::kLinear) layer.window = {from.height, from.width, 1, 1, 0, 0, 0, 0};
+  layer.limbs = StemLimbs(options_.stem);
+  if (node.weights.kind != WeightQuantizer::kFixedPoint ||
+      this->node(node.inputs[0]).kind != NodeKind::kInput)
+    return layer;
+  if (options_.stem != Stem::kAuto && layer.limbs != node.weights.limbs)
+    throw InputError("node " + node.name, std::string("was trained with an ") +
+                                              LimbsName(node.weights.limbs) + " stem, expected " +
+                                              LimbsName(node.weights.limbs) + " or auto");
+  for (const double deviation : network_.input_std)
+    layer.trained_divisor.push_back(255 * deviation);
+  return layer;
 }
 
 // The convolution with its scales, and with the batch norm that alone uses it, if one does.
-int Importer::LowerConv(Value v, int x) {
+int Importer::LowerLayer(Value v, int x) {
   const Node& node = this->node(v);
-  GraphNode& conv = Append(GraphOp::kConv, node.name, {x});
-  conv.window = node.window;
-  conv.height = OutputHeight(node.window, conv.height);
-  conv.width = OutputWidth(node.window, conv.width);
-  Sums sums;
-  if (node.weights != WeightQuantizer::kFloat)
-    sums = SignWeights(node, conv);
-  else if (graph_.node(x).type == ValueType::kU8)
-    sums = FixedWeights(node, conv);
-  else
-    sums = FloatWeights(node, conv);
-  conv.channels = node.channels;
-  const int index = LastIndex();
+  if (IsCode(graph_.node(x).type) && options_.stem == Stem::kF32 &&
+      (!node.weights.quantizes() || AtWidth(node.weights, width_).bits == 32))
+    x = Real(x);
+  const LayerWeights layer = WeightsOf(node, x);
+  LayerSums sums = SumsOf(layer, InputOf(x));
+  Report(node, layer.quantizer, sums);
+  std::vector<int> convs;
+  for (LayerPlane& plane : sums.planes) {
+    plane.conv.name = node.name;
+    plane.conv.inputs = {x};
+    if (plane.conv.type == ValueType::kI32 &&
+        LargestSum(plane.conv, graph_.node(x)) >= 0x1p31)
+      throw InputError("node " + node.name, "its sums exceed 32 bits");
+    graph_.nodes.push_back(std::move(plane.conv));
+    convs.push_back(LastIndex());
+  }
 
+  Fold bias = Identity(node.channels);
+  if (node.bias)  // once a plane (methods.md 5.1)
+    for (size_t o = 0; o < bias.beta.size(); ++o)
+      bias.beta[o] = node.weights.t_ex * static_cast<double>(floats(node.name + ".bias")[o]);
   const std::vector<Value>& users = users_[v];
-  if (users.size() == 1 && this->node(users[0]).kind == NodeKind::kBatchNorm && !node.bias) {
+  if (users.size() == 1 && this->node(users[0]).kind == NodeKind::kBatchNorm) {
     const Node& norm = this->node(users[0]);
-    lowered_[users[0]] = AppendAffine(norm.name, index, sums, BatchNorm(norm));
-    return index;
+    Fold fold = BatchNorm(norm);
+    for (size_t o = 0; node.bias && o < fold.beta.size(); ++o)
+      fold.beta[o] += fold.alpha[o] * bias.beta[o];
+    lowered_[users[0]] = AppendAffines(norm.name, convs, sums, fold);
+    return convs.back();
   }
-  if (conv.weight_kind == WeightKind::kFloat && !node.bias) return index;  // y is the sum
-  return AppendAffine(node.name, index, sums, Bias(node));
+  const bool plain = graph_.node(convs[0]).weight_kind == WeightKind::kFloat && node.alpha.empty();
+  if (plain && !node.bias) return convs[0];  // y is the sum
+  return AppendAffines(node.name, convs, sums, bias);
 }
 
-// PyTorch's [o][c][taps] to the graph's [o][taps][c].
-template <typename T>
-std::vector<T> ChannelsLast(const std::vector<T>& weights, int channels, int taps) {
-  std::vector<T> result;
-  result.reserve(weights.size());
-  const size_t size = static_cast<size_t>(channels) * static_cast<size_t>(taps);
-  for (size_t o = 0; o < weights.size(); o += size)
-    for (int tap = 0; tap < taps; ++tap)
-      for (int c = 0; c < channels; ++c)
-        result.push_back(weights[o + static_cast<size_t>(c * taps + tap)]);
-  return result;
-}
-
-Sums Importer::SignWeights(const Node& node, GraphNode& conv) {
-  const int inputs = conv.channels, taps = inputs * node.window.taps();
-  const bool recu = node.weights == WeightQuantizer::kRecu;
-  const float* weights = floats(node.weight);
-  const SignCodes signs =
-      recu ? RecuCodes(weights, node.channels, taps) : McDonnellCodes(weights, node.channels, taps);
-  Report(node.weight, signs, recu ? "equal to their channel's mean" : "zero");
-  conv.weight_kind = WeightKind::kSign;
-  conv.codes = ChannelsLast(std::vector<int32_t>(signs.codes.begin(), signs.codes.end()), inputs,
-                            node.window.taps());
-  const bool exact = graph_.node(conv.inputs[0]).type == ValueType::kSign;
-  conv.type = exact ? ValueType::kI32 : ValueType::kF32;
-
-  Sums sums;
-  sums.dead = signs.dead;
-  for (int o = 0; o < node.channels; ++o)
-    sums.scale.push_back(recu ? floats(node.name + ".alpha")[o] : McDonnellScale(taps));
-  return sums;
-}
-
-// The image's bytes u meet integer weights: the normalisation (u / 255 - mean) / std goes into the
-// weights and, for the mean, into an offset per border class (design.md section 2).
-Sums Importer::FixedWeights(const Node& node, GraphNode& conv) {
-  const int inputs = conv.channels, taps = node.window.taps();
-  const float* weights = floats(node.weight);
-  std::vector<double> folded;
-  for (int o = 0; o < node.channels; ++o)
-    for (int c = 0; c < inputs; ++c)
-      for (int tap = 0; tap < taps; ++tap)
-        folded.push_back(*weights++ / (255 * options_.std[static_cast<size_t>(c)]));
-  conv.type = ValueType::kI64;
-  conv.weight_kind = WeightKind::kFixed;
-  conv.limbs = StemLimbs(options_.stem);
-  FixedCodes fixed = FixedPointCodes(folded.data(), node.channels, inputs * taps, conv.limbs);
-  conv.codes = ChannelsLast(fixed.codes, inputs, taps);
-
-  Sums sums;
-  sums.scale = std::move(fixed.scale);
-  const GraphNode& image = graph_.node(conv.inputs[0]);
-  const BorderAxis rows = BorderRows(node.window, image.height);
-  const BorderAxis columns = BorderColumns(node.window, image.width);
-  sums.border_rows = rows.classes();
-  sums.border_columns = columns.classes();
-  for (int row = 0; row < rows.classes(); ++row)
-    for (int column = 0; column < columns.classes(); ++column)
-      for (int o = 0; o < node.channels; ++o) {
-        const TapRange ys = rows.taps(rows.First(row)), xs = columns.taps(columns.First(column));
-        double offset = 0;
-        for (int ky = ys.begin; ky < ys.end; ++ky)
-          for (int kx = xs.begin; kx < xs.end; ++kx)
-            for (int c = 0; c < inputs; ++c) {
-              const int tap = ky * node.window.kernel_w + kx;
-              offset += conv.codes[static_cast<size_t>((o * taps + tap) * inputs + c)] *
-                        (255 * options_.mean[static_cast<size_t>(c)]);
-            }
-        sums.offset.push_back(offset);
-      }
-  return sums;
-}
-
-Sums Importer::FloatWeights(const Node& node, GraphNode& conv) {
-  const float* weights = floats(node.weight);
-  const int taps = node.window.taps();
-  conv.weights = ChannelsLast(
-      std::vector<float>(weights, weights + int64_t{node.channels} * conv.channels * taps),
-      conv.channels, taps);
-  return Plain(node.channels);
-}
-
-int Importer::AppendAffine(const std::string& name, int x, const Sums& sums, const Fold& fold) {
-  GraphNode& affine = Append(GraphOp::kAffine, name, {x});
-  affine.border_rows = sums.border_rows;
-  affine.border_columns = sums.border_columns;
-  const auto channels = static_cast<size_t>(affine.channels);
-  std::vector<double> a(channels);
-  for (size_t c = 0; c < channels; ++c) a[c] = fold.alpha[c] * sums.scale[c];
-  for (const int dead : sums.dead) a[static_cast<size_t>(dead)] = 0;
-  for (const double value : a) affine.a.push_back(static_cast<float>(value));
-  const int classes = sums.border_rows * sums.border_columns;
-  for (size_t i = 0; i < static_cast<size_t>(classes) * channels; ++i) {
-    const double offset = sums.offset.empty() ? 0 : a[i % channels] * sums.offset[i];
-    affine.b.push_back(static_cast<float>(fold.beta[i % channels] - offset));
-  }
+int Importer::AppendAffine(const std::string& name, std::vector<int> inputs,
+                           const std::vector<double>& a, const std::vector<double>& b) {
+  GraphNode& affine = Append(GraphOp::kAffine, name, std::move(inputs));
+  affine.a.assign(a.begin(), a.end());
+  affine.b.assign(b.begin(), b.end());
   const auto finite = [](float value) { return std::isfinite(value); };
   if (!std::all_of(affine.a.begin(), affine.a.end(), finite) ||
       !std::all_of(affine.b.begin(), affine.b.end(), finite))
@@ -341,15 +403,45 @@ int Importer::AppendAffine(const std::string& name, int x, const Sums& sums, con
   return LastIndex();
 }
 
+// fold of y, whose planes are added in their order.
+int Importer::AppendAffines(const std::string& name, const std::vector<int>& convs,
+                            const LayerSums& sums, const Fold& fold) {
+  const size_t channels = fold.alpha.size();
+  int last = -1;
+  for (size_t t = 0; t < convs.size(); ++t) {
+    std::vector<double> a(channels), b;
+    for (size_t c = 0; c < channels; ++c) a[c] = fold.alpha[c] * sums.planes[t].scale[c];
+    for (const int dead : sums.dead) a[static_cast<size_t>(dead)] = 0;
+    if (t > 0) {
+      last = AppendAffine(name, {convs[t], last}, a, {});
+      continue;
+    }
+    const auto classes = static_cast<size_t>(sums.border_rows * sums.border_columns);
+    for (size_t i = 0; i < classes * channels; ++i)
+      b.push_back(fold.beta[i % channels] -
+                  (sums.offset.empty() ? 0 : a[i % channels] * sums.offset[i]));
+    last = AppendAffine(name, {convs[t]}, a, b);
+    graph_.nodes.back().border_rows = sums.border_rows;
+    graph_.nodes.back().border_columns = sums.border_columns;
+  }
+  return last;
+}
+
+Fold Importer::Identity(int channels) const {
+  const auto count = static_cast<size_t>(channels);
+  return {std::vector<double>(count, 1), std::vector<double>(count, 0)};
+}
+
 Fold Importer::BatchNorm(const Node& node) const {
-  const float* mean = floats(node.name + ".running_mean");
-  const float* variance = floats(node.name + ".running_var");
-  const float* weight = node.affine ? floats(node.name + ".weight") : nullptr;
-  const float* bias = node.affine ? floats(node.name + ".bias") : nullptr;
+  const std::string prefix = BatchNormPrefix(node, width_);
+  const float* mean = floats(prefix + ".running_mean");
+  const float* variance = floats(prefix + ".running_var");
+  const float* weight = node.affine ? floats(prefix + ".weight") : nullptr;
+  const float* bias = node.affine ? floats(prefix + ".bias") : nullptr;
   Fold fold;
   for (int c = 0; c < node.channels; ++c) {
     if (variance[c] < 0)
-      throw InputError("tensor " + node.name + ".running_var", "holds a negative variance");
+      throw InputError("tensor " + prefix + ".running_var", "holds a negative variance");
     const double alpha = (weight ? weight[c] : 1.0) / std::sqrt(variance[c] + node.eps);
     fold.alpha.push_back(alpha);
     fold.beta.push_back((bias ? bias[c] : 0.0) - mean[c] * alpha);
@@ -357,21 +449,17 @@ Fold Importer::BatchNorm(const Node& node) const {
   return fold;
 }
 
-Fold Importer::Bias(const Node& node) const {
-  const auto channels = static_cast<size_t>(node.channels);
-  Fold fold = {std::vector<double>(channels, 1), std::vector<double>(channels, 0)};
-  if (node.bias) std::copy_n(floats(node.name + ".bias"), channels, fold.beta.begin());
-  return fold;
-}
-
-void Importer::Report(const std::string& weight, const SignCodes& signs, const char* zero) {
-  if (report_ == nullptr || signs.zero_weights == 0) return;
-  report_->zero_weights += signs.zero_weights;
-  report_->dead_channels += static_cast<int64_t>(signs.dead.size());
-  report_->lines.push_back(weight + ": " + std::to_string(signs.zero_weights) + " weights are " +
-                           zero + " and count as +1");
-  for (const int o : signs.dead)
-    report_->lines.push_back(weight + ": output channel " + std::to_string(o) +
+void Importer::Report(const Node& node, const WeightQuantizer& quantizer, const LayerSums& sums) {
+  if (report_ == nullptr || sums.cases == 0) return;
+  const WeightQuantizerEntry& entry = EntryOf(quantizer.kind);
+  const bool signs = quantizer.kind == WeightQuantizer::kRecu ||
+                     quantizer.kind == WeightQuantizer::kMcDonnell;
+  (signs ? report_->zero_weights : report_->between_codes) += sums.cases;
+  report_->dead_channels += static_cast<int64_t>(sums.dead.size());
+  report_->lines.push_back(node.weight + ": " + std::to_string(sums.cases) + " weights are " +
+                           entry.cases);
+  for (const int o : sums.dead)
+    report_->lines.push_back(node.weight + ": output channel " + std::to_string(o) +
                              " has no other weights and is constant");
 }
 
@@ -390,6 +478,10 @@ const char* StemName(Stem stem) { return kStems[static_cast<size_t>(stem)].name;
 
 Graph Import(const Network& network, const StateDict& tensors, const ImportOptions& options,
              ImportReport* report) {
+  for (const Node& node : network.nodes)
+    if (node.weights.mixture || node.activations.mixture)
+      throw InputError("network " + network.name,
+                       "is a search's mixture of bit widths, expected a final network");
   CheckTensors(network, tensors);
   return Importer(network, tensors, options, report).Run(network.output);
 }

@@ -10,24 +10,37 @@
 
 namespace lbrt {
 
-enum class Stem : uint8_t { kI24, kI16, kI8, kF32 };
+// Limbs of float weights that meet integers: of the stem, which reads the image's bytes, and of
+// float weights that read activation codes (kF32: the codes become floats first).
+enum class Stem : uint8_t {
+  kI24,
+  kI16,
+  kI8,
+  kF32,
+  kAuto,  // those a fixed-point stem was trained with (methods.md 8a), else kI24
+};
 Stem ParseStem(const std::string& text);  // throws InputError
 const char* StemName(Stem stem);
 
 struct ImportOptions {
-  Stem stem = Stem::kI24;
+  // Any but kAuto must be what the stem was trained with, where it was trained in fixed point.
+  Stem stem = Stem::kAuto;
   // Normalisation of the input, per channel, in units of 1: x = (byte / 255 - mean) / std.
   std::vector<double> mean, std;
+  // Bits, of a network that can be switched; 0 = the widest.
+  int width = 0;
 };
 
 // Cases the contract decides and the converter counts (design.md section 2).
 struct ImportReport {
-  int64_t zero_weights = 0;   // +-1 weights that were exactly zero (or their channel's mean): +1
-  int64_t dead_channels = 0;  // channels of nothing but those: A = 0
+  int64_t zero_weights = 0;    // +-1 weights that were exactly zero (or their channel's mean): +1
+  int64_t dead_channels = 0;   // channels of nothing but those: A = 0
+  int64_t between_codes = 0;   // any-precision weights whose code the 8-bit code decides
   std::vector<std::string> lines;  // one sentence a case, with the tensor's name
 };
 
-// Throws InputError for tensors that are missing, of another shape or type, or not finite.
+// Throws InputError for tensors that are missing, of another shape or type, or not finite, for a
+// width that the network does not have, and for a search's mixtures.
 Graph Import(const Network& network, const StateDict& tensors, const ImportOptions& options,
              ImportReport* report);
 

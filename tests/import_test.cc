@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -9,6 +10,7 @@
 #include <sstream>
 
 #include "images/error.h"
+#include "network/builder.h"
 #include "network/quantizers.h"
 
 namespace lbrt {
@@ -21,50 +23,6 @@ std::string ErrorOf(const std::function<void()>& call) {
     return error.what();
   }
   return "no error";
-}
-
-TEST(QuantizersTest, LimbsHoldTheContractsMaxima) {
-  EXPECT_EQ(127, LimbMaximum(1));
-  EXPECT_EQ(32639, LimbMaximum(2));
-  EXPECT_EQ(8355711, LimbMaximum(3));
-}
-
-TEST(QuantizersTest, RecuTakesTheSignAroundTheChannelsMean) {
-  const float weights[] = {1,    2,    3,    6,     // mean 3: one weight is it
-                           -1,   -1,   -1,   -1,    // dead
-                           0.1f, 0.1f, 0.1f, 0.1f,  // dead, and no sum of it is exact in float
-                           0,    0,    0,    1};
-  const SignCodes got = RecuCodes(weights, 4, 4);
-  EXPECT_EQ((std::vector<int8_t>{-1, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, 1}), got.codes);
-  EXPECT_EQ(9, got.zero_weights);
-  EXPECT_EQ((std::vector<int>{1, 2}), got.dead);
-  // In double the sum of 0.1 is not exact either.
-  const std::vector<double> tenths(9, 0.1);
-  EXPECT_EQ(1u, RecuCodes(tenths.data(), 1, 9).dead.size());
-}
-
-TEST(QuantizersTest, McDonnellTakesTheSignAroundZeroAndAConstantScale) {
-  const float weights[] = {-1e-30f, 0, -0.0f, 5, 0, 0, 0, 0};
-  const SignCodes got = McDonnellCodes(weights, 2, 4);
-  EXPECT_EQ((std::vector<int8_t>{-1, 1, 1, 1, 1, 1, 1, 1}), got.codes);
-  EXPECT_EQ(6, got.zero_weights);
-  EXPECT_EQ(std::vector<int>{1}, got.dead);
-  // methods.md 3.1
-  EXPECT_NEAR(0.0372678, McDonnellScale(1440), 5e-8);
-  EXPECT_NEAR(0.0263523, McDonnellScale(2880), 5e-8);
-  EXPECT_NEAR(0.0186339, McDonnellScale(5760), 5e-8);
-}
-
-TEST(QuantizersTest, FixedPointRoundsHalfToEvenOnAScaleOfTheChannel) {
-  const double weights[] = {127, 0.5, 1.5, -2.5, -254, 1, 3, 5, 0, 0, 0, 0};
-  const FixedCodes got = FixedPointCodes(weights, 3, 4, 1);
-  EXPECT_EQ((std::vector<double>{1, 2, 1}), got.scale);
-  EXPECT_EQ((std::vector<int32_t>{127, 0, 2, -2, -127, 0, 2, 2, 0, 0, 0, 0}), got.codes);
-  for (const int limbs : {2, 3}) {
-    const FixedCodes fine = FixedPointCodes(weights, 3, 4, limbs);
-    EXPECT_EQ(LimbMaximum(limbs), fine.codes[0]);
-    EXPECT_EQ(-LimbMaximum(limbs), fine.codes[4]);
-  }
 }
 
 // Random tensors of plausible sizes for every tensor of a network.
@@ -83,7 +41,7 @@ StateDict RandomTensors(const Network& network, uint32_t seed) {
   return state;
 }
 
-const ImportOptions kImageNet = {Stem::kI24, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}};
+const ImportOptions kImageNet = {Stem::kI24, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}, 0};
 
 ImportOptions WithStem(Stem stem) {
   ImportOptions options = kImageNet;
@@ -100,7 +58,8 @@ const GraphNode& Named(const Graph& graph, const std::string& name, GraphOp op) 
 // "index op name inputs... HxWxC" of each node, a line each, for a look at the whole graph.
 std::string Ops(const Graph& graph, int from, int to) {
   const char* const kNames[] = {"input",      "conv", "affine", "add",
-                                "activation", "sign", "pool",   "pad"};
+                                "activation", "sign", "pool",   "pad", "quantize", "decode", "max",
+                                "concat",     "prelu"};
   std::ostringstream text;
   for (int i = from; i < to; ++i) {
     const GraphNode& node = graph.node(i);
@@ -191,7 +150,7 @@ TEST(ImportTest, CodesAreTheSignsOfTheLatentWeightsChannelsLast) {
     const Graph graph = Import(network, state, kImageNet, nullptr);
     int64_t quantized = 0;
     for (const Node& node : network.nodes) {
-      if (node.kind != NodeKind::kConv || node.weights == WeightQuantizer::kFloat) continue;
+      if (node.kind != NodeKind::kConv || !node.weights.quantizes()) continue;
       const GraphNode& conv = Named(graph, node.name, GraphOp::kConv);
       const HostTensor& weight = state.at(node.weight);
       const int64_t outputs = weight.shape[0], inputs = weight.shape[1];
@@ -199,7 +158,7 @@ TEST(ImportTest, CodesAreTheSignsOfTheLatentWeightsChannelsLast) {
       quantized += weight.numel();
       for (int64_t o = 0; o < outputs; ++o) {
         double mean = 0;
-        if (node.weights == WeightQuantizer::kRecu)
+        if (node.weights.kind == WeightQuantizer::kRecu)
           for (int64_t k = 0; k < inputs * 9; ++k)
             mean += weight.f32()[o * inputs * 9 + k] / static_cast<double>(inputs * 9);
         for (int64_t c = 0; c < inputs; ++c)
@@ -275,7 +234,7 @@ TEST_P(StemTest, IntegerSumsMeanTheConvolutionOfTheNormalisedImage) {
   const Graph graph = Import(network, state, options, nullptr);
   const GraphNode& conv = graph.node(1);
   const GraphNode& affine = graph.node(2);
-  const bool recu = network.system == "recu";
+  const bool recu = network.name == "recu/resnet20";
   const int limbs = stem == Stem::kI24 ? 3 : stem == Stem::kI16 ? 2 : 1;
   ASSERT_EQ(WeightKind::kFixed, conv.weight_kind);
   EXPECT_EQ(limbs, conv.limbs);
@@ -424,10 +383,308 @@ TEST(ImportTest, WhatCannotBeImportedIsRefusedInOneLine) {
             error([](StateDict&, ImportOptions& options) { options.std[1] = 0; }));
 }
 
+// A small network of `text`, "name arguments".
+Network Small(const std::string& text) {
+  const size_t space = text.find(' ');
+  Network network = BuildNetwork(text.substr(0, space), ParseArguments(text.substr(space)));
+  network.input_std = kImageNet.std;
+  return network;
+}
+
+Graph ImportSmall(const std::string& text, Stem stem = Stem::kAuto, int width = 0,
+                  uint32_t seed = 12) {
+  const Network network = Small(text);
+  ImportOptions options = WithStem(stem);
+  options.width = width;
+  return Import(network, RandomTensors(network, seed), options, nullptr);
+}
+
+constexpr char kAnyPrecision[] = "any-precision/resnet20 blocks=1,1 channels=8,16 size=8";
+
+TEST(ImportTest, AnyPrecisionBecomesCodesAtAWidth) {
+  const Graph graph = ImportSmall(kAnyPrecision, Stem::kAuto, 2);
+  const int n = static_cast<int>(graph.nodes.size());
+  EXPECT_EQ(
+      "3 affine layers.0.bn0 2 8x8x8\n"
+      "4 quantize layers.0.act0 3 8x8x8\n"
+      "5 conv layers.0.conv0 4 8x8x8\n"
+      "6 affine layers.0.bn1 5 8x8x8\n"
+      "7 quantize layers.0.act1 6 8x8x8\n"
+      "8 conv layers.0.conv1 7 8x8x8\n"
+      "9 affine layers.0.conv1 8 8x8x8\n"
+      "10 add layers.0.add 9 2 8x8x8\n",
+      Ops(graph, 3, 11));
+  EXPECT_EQ(
+      "21 affine bn 20 4x4x16\n"
+      "22 pool pool 21 1x1x16\n"
+      "23 conv fc 22 1x1x10\n"
+      "24 affine fc 23 1x1x10\n",
+      Ops(graph, 21, n));
+  const GraphNode& quantize = graph.node(4);
+  EXPECT_EQ(ValueType::kCode, quantize.type);
+  EXPECT_EQ(3, quantize.levels);
+  EXPECT_EQ(3.0f, quantize.inverse_step);
+  EXPECT_EQ(ValueType::kI32, graph.node(5).type);
+  EXPECT_EQ(WeightKind::kOdd, graph.node(5).weight_kind);
+  EXPECT_EQ(2, graph.node(5).bits);
+  // The skip convolution has float weights and reads the codes that conv0 reads.
+  const GraphNode& skip = Named(graph, "layers.1.skip_conv", GraphOp::kConv);
+  EXPECT_EQ(Named(graph, "layers.1.conv0", GraphOp::kConv).inputs, skip.inputs);
+  EXPECT_EQ(WeightKind::kFixed, skip.weight_kind);
+  EXPECT_EQ(ValueType::kI64, skip.type);
+  EXPECT_EQ(3, skip.limbs);
+  // 1 bit is signs; 32 bits are floats.
+  const Graph one = ImportSmall(kAnyPrecision, Stem::kAuto, 1);
+  EXPECT_EQ(WeightKind::kSign, one.node(5).weight_kind);
+  EXPECT_EQ(1, one.node(4).levels);
+  const Graph widest = ImportSmall(kAnyPrecision);
+  EXPECT_EQ(WeightKind::kFloat, widest.node(5).weight_kind);
+  EXPECT_EQ(Activation::kRelu, widest.node(4).activation);
+}
+
+TEST(ImportTest, StepsScalesAndTheBatchNormOfTheWidthFold) {
+  const Network network = Small(kAnyPrecision);
+  const StateDict state = RandomTensors(network, 12);
+  const Graph graph = ImportSmall(kAnyPrecision, Stem::kAuto, 2);
+  const auto f = [&](const std::string& name) { return state.at(name).f32(); };
+  const WeightCodes codes = QuantizeWeights({.kind = WeightQuantizer::kAnyPrecision, .bits = 2},
+                                            f("layers.0.conv0.weight"), 8, 72);
+  const GraphNode& affine = Named(graph, "layers.0.bn1", GraphOp::kAffine);
+  const GraphNode& skip = Named(graph, "layers.1.skip_bn", GraphOp::kAffine);
+  for (int c = 0; c < 8; ++c) {
+    const double alpha = f("layers.0.bn1.bn_dict.2.weight")[c] /
+                         std::sqrt(f("layers.0.bn1.bn_dict.2.running_var")[c] + 1e-5);
+    EXPECT_FLOAT_EQ(static_cast<float>(alpha * codes.planes[0].scale[0] / 3),
+                    affine.a[static_cast<size_t>(c)]);
+    const float* weights = f("layers.1.skip_conv.weight") + c * 8;
+    float largest = 0;
+    for (int k = 0; k < 8; ++k) largest = std::max(largest, std::fabs(weights[k]));
+    const double skip_alpha = f("layers.1.skip_bn.weight")[c] /
+                              std::sqrt(f("layers.1.skip_bn.running_var")[c] + 1e-5);
+    EXPECT_FLOAT_EQ(static_cast<float>(skip_alpha * largest / 8355711 / 3),
+                    skip.a[static_cast<size_t>(c)]);
+  }
+}
+
+// With stem f32 the float skip reads numbers, the quantized convolution codes.
+TEST(ImportTest, FloatWeightsReadDecodedCodesWhereTheStemIsFloat) {
+  const Graph graph = ImportSmall(kAnyPrecision, Stem::kF32, 4);
+  const GraphNode& skip = Named(graph, "layers.1.skip_conv", GraphOp::kConv);
+  EXPECT_EQ(WeightKind::kFloat, skip.weight_kind);
+  const GraphNode& decode = graph.node(skip.inputs[0]);
+  EXPECT_EQ(GraphOp::kDecode, decode.op);
+  EXPECT_EQ(1.0f / 15, decode.step);
+  EXPECT_EQ(Named(graph, "layers.1.conv0", GraphOp::kConv).inputs, decode.inputs);
+}
+
+TEST(ImportTest, MaxPoolingAndDropoutKeepCodes) {
+  const Graph graph = ImportSmall("any-precision/svhn expansion=1 size=48", Stem::kAuto, 8);
+  const GraphNode& conv = Named(graph, "layers.20", GraphOp::kConv);
+  EXPECT_EQ(ValueType::kCode, graph.node(conv.inputs[0]).type);
+  EXPECT_EQ(255, graph.node(conv.inputs[0]).levels);
+  EXPECT_EQ(Activation::kClipUnit, Named(graph, "layers.21", GraphOp::kActivation).activation);
+  // A dense layer of 3x3 pixels is a convolution of all of them: [o][c][h][w] to [o][h][w][c].
+  const GraphNode& dense = Named(graph, "fc", GraphOp::kConv);
+  EXPECT_EQ((Window{3, 3, 1, 1, 0, 0, 0, 0}), dense.window);
+  const Network network = Small("any-precision/svhn expansion=1 size=48");
+  const StateDict state = RandomTensors(network, 12);
+  EXPECT_EQ(state.at("fc.weight").f32()[(7 * 64 + 5) * 9 + 4],
+            dense.weights[static_cast<size_t>((7 * 9 + 4) * 64 + 5)]);
+}
+
+// Two quantizers of a stem's result, the second one of `bits` bits, which are concatenated for a
+// convolution and, as numbers, added.
+Network TwoQuantizers(int bits) {
+  using Part = NetworkBuilder::Part;
+  QuantizationDefaults defaults;
+  defaults.weights = WeightQuantizer::kEdmips;
+  defaults.activations = ActivationQuantizer::kHwgq;
+  defaults.bits = "2/2";
+  NetworkBuilder b("two", {}, defaults, 4, 10);
+  NetworkBuilder::Layer stem, body, head;
+  stem.part = Part::kStem;
+  head.part = Part::kHead;
+  const Value x = b.Conv("stem", b.Input(3), 8, SquareWindow(3, 1, 1), stem);
+  const Value p = b.Quantize("p", x), q = b.Quantize("q", x);
+  Value y = b.Conv("conv", b.Concat("concat", {p, q}), 8, SquareWindow(1, 1, 0), body);
+  y = b.Add("add1", b.Add("add0", y, p), p);
+  Network network = b.Finish(b.Linear("fc", b.GlobalAvgPool("pool", y), 10, head));
+  network.nodes[static_cast<size_t>(q)].activations.bits = bits;
+  return network;
+}
+
+TEST(ImportTest, ConcatenationsKeepCodesThatMeanTheSame) {
+  for (const int bits : {2, 3}) {
+    const Network network = TwoQuantizers(bits);
+    const Graph graph = Import(network, RandomTensors(network, 13), kImageNet, nullptr);
+    const GraphNode& concat = Named(graph, "concat", GraphOp::kConcat);
+    EXPECT_EQ(16, concat.channels);
+    EXPECT_EQ(bits == 2 ? ValueType::kCode : ValueType::kF32, concat.type);
+    EXPECT_EQ(bits == 2 ? 3 : 0, concat.levels);
+    for (const int input : concat.inputs)
+      EXPECT_EQ(bits == 2 ? GraphOp::kQuantize : GraphOp::kDecode, graph.node(input).op);
+    EXPECT_EQ(bits == 2 ? ValueType::kI32 : ValueType::kF32,
+              Named(graph, "conv", GraphOp::kConv).type);
+    EXPECT_EQ(1.858736f, Named(graph, "p", GraphOp::kQuantize).inverse_step);
+    // All who need numbers of p share one decode.
+    const GraphNode& decode = Named(graph, "p", GraphOp::kDecode);
+    EXPECT_EQ(0.538f, decode.step);
+    EXPECT_EQ(1, std::count_if(graph.nodes.begin(), graph.nodes.end(), [](const GraphNode& node) {
+                return node.op == GraphOp::kDecode && node.name == "p";
+              }));
+    EXPECT_EQ(&decode, &graph.node(Named(graph, "add0", GraphOp::kAdd).inputs[1]));
+    EXPECT_EQ(&decode, &graph.node(Named(graph, "add1", GraphOp::kAdd).inputs[1]));
+  }
+}
+
+TEST(ImportTest, ABiasFoldsIntoTheBatchNormBehindIt) {
+  NetworkBuilder b("biased", {}, QuantizationDefaults(), 4, 10);
+  NetworkBuilder::Layer stem, head;
+  stem.part = NetworkBuilder::Part::kStem;
+  stem.bias = true;
+  head.part = NetworkBuilder::Part::kHead;
+  const Value x = b.BatchNorm("bn", b.Conv("stem", b.Input(3), 8, SquareWindow(3, 1, 1), stem));
+  const Network network = b.Finish(b.Linear("fc", b.Flatten("flatten", x), 10, head));
+  const StateDict state = RandomTensors(network, 13);
+  const Graph graph = Import(network, state, WithStem(Stem::kF32), nullptr);
+  EXPECT_EQ(
+      "1 conv stem 0 4x4x8\n"
+      "2 affine bn 1 4x4x8\n"
+      "3 conv fc 2 1x1x10\n",
+      Ops(graph, 1, static_cast<int>(graph.nodes.size())));
+  const auto f = [&](const char* name) { return static_cast<double>(state.at(name).f32()[5]); };
+  EXPECT_FLOAT_EQ(static_cast<float>((f("stem.bias") - f("bn.running_mean")) /
+                                         std::sqrt(f("bn.running_var") + 1e-5) * f("bn.weight") +
+                                     f("bn.bias")),
+                  graph.node(2).b[5]);
+}
+
+TEST(ImportTest, APerChannelNodeBehindAFlatteningIsRefused) {
+  NetworkBuilder b("flat", {}, QuantizationDefaults(), 4, 10);
+  NetworkBuilder::Layer head;
+  head.part = NetworkBuilder::Part::kHead;
+  Value x = b.MaxPool("pool", b.Conv("stem", b.Input(3), 8, SquareWindow(3, 1, 1), head), 2, 2, 0);
+  x = b.BatchNorm("bn", b.Flatten("flatten", x));
+  const Network network = b.Finish(b.Linear("fc", x, 10, head));
+  EXPECT_EQ(
+      "node bn: follows a flattened value of several pixels, expected a dense layer there",
+      ErrorOf([&] { Import(network, RandomTensors(network, 13), kImageNet, nullptr); }));
+}
+
+TEST(ImportTest, PlanesAreConvolutionsWhoseAffinesFollowOneAnother) {
+  const char* const text = "ternary/resnet20 blocks=1,1 channels=8,16 size=8 t_ex=2";
+  const Network network = Small(text);
+  const StateDict state = RandomTensors(network, 12);
+  const Graph graph = ImportSmall(text);
+  EXPECT_EQ(
+      "4 conv stage_1.0.conv_a 3 8x8x8\n"
+      "5 conv stage_1.0.conv_a 3 8x8x8\n"
+      "6 affine stage_1.0.bn_a 4 8x8x8\n"
+      "7 affine stage_1.0.bn_a 5 6 8x8x8\n",
+      Ops(graph, 4, 8));
+  const WeightCodes codes =
+      QuantizeWeights({.kind = WeightQuantizer::kTernary, .t_ex = 2},
+                      state.at("stage_1.0.conv_a.weight").f32(), 8, 72);
+  for (const int plane : {0, 1}) {
+    EXPECT_EQ(WeightKind::kTernary, graph.node(4 + plane).weight_kind);
+    const double alpha = state.at("stage_1.0.bn_a.weight").f32()[3] /
+                         std::sqrt(state.at("stage_1.0.bn_a.running_var").f32()[3] + 1e-5);
+    EXPECT_FLOAT_EQ(
+        static_cast<float>(alpha * codes.planes[static_cast<size_t>(plane)].scale[3]),
+        graph.node(6 + plane).a[3]);
+  }
+  EXPECT_TRUE(graph.node(7).b.empty());
+  // The bias counts once a plane (methods.md 5.1); the stem is fixed-point weights of both.
+  const GraphNode& last = graph.nodes[graph.nodes.size() - 2];
+  EXPECT_EQ("classifier", last.name);
+  EXPECT_EQ(2 * state.at("classifier.bias").f32()[4], last.b[4]);
+  EXPECT_EQ(WeightKind::kFixed, graph.node(1).weight_kind);
+  EXPECT_EQ(WeightKind::kTernary, ImportSmall(text, Stem::kF32).node(1).weight_kind);
+}
+
+TEST(ImportTest, AStemTrainedInFixedPointKeepsItsLimbs) {
+  const char* const text = "mcdonnell/wrn-8-0.5 size=8 stem=i8 head=i16";
+  const Network network = Small(text);
+  const StateDict state = RandomTensors(network, 12);
+  for (const Stem stem : {Stem::kAuto, Stem::kI8}) {
+    const Graph graph = ImportSmall(text, stem);
+    EXPECT_EQ(1, graph.node(1).limbs);
+    const std::vector<int32_t>& codes = graph.node(1).codes;
+    EXPECT_TRUE(std::all_of(codes.begin(), codes.end(), [](int32_t code) {
+      return std::abs(code) <= 127;
+    }));
+    // Of float inputs: sums of codes, with the scale in the affine.
+    const GraphNode& head = Named(graph, "conv_last", GraphOp::kConv);
+    EXPECT_EQ(WeightKind::kFixed, head.weight_kind);
+    EXPECT_EQ(2, head.limbs);
+    EXPECT_EQ(ValueType::kF32, head.type);
+  }
+  for (const Stem stem : {Stem::kI24, Stem::kI16, Stem::kF32})
+    EXPECT_EQ("node conv0: was trained with an i8 stem, expected i8 or auto",
+              ErrorOf([&] { ImportSmall(text, stem); }));
+  ImportOptions other = kImageNet;
+  other.stem = Stem::kAuto;
+  other.std = {0.229, 0.224, 0.229};
+  EXPECT_EQ(
+      "preprocessing: its deviations differ from those that node conv0 was trained with in fixed "
+      "point",
+      ErrorOf([&] { Import(network, state, other, nullptr); }));
+  // The same for all channels is a matter of the scale.
+  ImportOptions twice = kImageNet;
+  twice.stem = Stem::kAuto;
+  for (double& deviation : twice.std) deviation *= 2;
+  const Graph once = ImportSmall(text), half = Import(network, state, twice, nullptr);
+  EXPECT_EQ(once.node(1).codes, half.node(1).codes);
+  EXPECT_FLOAT_EQ(once.node(2).a[3] / 2, half.node(2).a[3]);
+}
+
+TEST(ImportTest, BiasesAndPReluKeepTheirPlaces) {
+  const Graph graph =
+      ImportSmall("recu/two-stage-resnet18 blocks=1,1 channels=8,16 size=32 classes=10");
+  EXPECT_EQ(
+      "3 max maxpool 2 8x8x8\n"
+      "4 affine layer1.0.move0 3 8x8x8\n"
+      "5 sign layer1.0.sign 4 8x8x8\n"
+      "6 conv layer1.0.conv 5 8x8x8\n"
+      "7 affine layer1.0.bn 6 8x8x8\n"
+      "8 add layer1.0.add 7 3 8x8x8\n"
+      "9 affine layer1.0.move1 8 8x8x8\n"
+      "10 prelu layer1.0.nonlinear 9 8x8x8\n"
+      "11 affine layer1.0.move2 10 8x8x8\n",
+      Ops(graph, 3, 12));
+  EXPECT_EQ(std::vector<float>(8, 1.0f), graph.node(4).a);
+}
+
+TEST(ImportTest, AnyPrecisionCasesAreCountedAndNamed) {
+  const Network network = Small(kAnyPrecision);
+  StateDict state = RandomTensors(network, 12);
+  state["layers.0.conv1.weight"].f32()[9] = 0;
+  ImportOptions options = WithStem(Stem::kAuto);
+  options.width = 1;
+  ImportReport report;
+  Import(network, state, options, &report);
+  EXPECT_EQ(1, report.between_codes);
+  EXPECT_EQ(0, report.zero_weights);
+  EXPECT_EQ((std::vector<std::string>{"layers.0.conv1.weight: 1 weights are between two codes and "
+                                      "take the one that their 8-bit code implies"}),
+            report.lines);
+}
+
+TEST(ImportTest, WidthsAndSearchesThatCannotBeImportedAreRefused) {
+  EXPECT_EQ(
+      "network any-precision/resnet20: has no width 3, expected one of: 1, 2, 4, 8, 32",
+      ErrorOf([] { ImportSmall(kAnyPrecision, Stem::kAuto, 3); }));
+  EXPECT_EQ("network mcdonnell/wrn-8-0.5: has no width 2, expected none, it cannot be switched",
+            ErrorOf([] { ImportSmall("mcdonnell/wrn-8-0.5 size=8", Stem::kAuto, 2); }));
+  EXPECT_EQ("network edmips/cifar-resnet20: is a search's mixture of bit widths, expected a final "
+            "network",
+            ErrorOf([] { ImportSmall("edmips/cifar-resnet20 size=8 mode=search"); }));
+}
+
 TEST(ImportTest, StemsHaveTheNamesOfTheCommandLine) {
-  for (const char* name : {"i24", "i16", "i8", "f32"})
+  for (const char* name : {"i24", "i16", "i8", "f32", "auto"})
     EXPECT_STREQ(name, StemName(ParseStem(name)));
-  EXPECT_EQ("unknown stem \"i32\", expected one of: i24, i16, i8, f32",
+  EXPECT_EQ("unknown stem \"i32\", expected one of: i24, i16, i8, f32, auto",
             ErrorOf([] { ParseStem("i32"); }));
 }
 

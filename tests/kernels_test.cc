@@ -460,7 +460,7 @@ std::vector<EpilogueCase> EpilogueCases(Random& random, size_t max_channels) {
   for (const size_t channels : {1, 3, 8, 10, 15, 16, 17, 31, 32, 33, 64, 80}) {
     if (channels > max_channels) continue;
     for (const Activation activation :
-         {Activation::kNone, Activation::kRelu, Activation::kHardtanh}) {
+         {Activation::kNone, Activation::kRelu, Activation::kHardtanh, Activation::kClipUnit}) {
       for (int flags = 0; flags < 32; ++flags) {
         const bool residual = flags & 4, out = flags & 8;
         cases.push_back({channels, static_cast<size_t>(random.Between(1, 3)),

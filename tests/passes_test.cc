@@ -184,6 +184,23 @@ TEST(Passes, ZeroChannelsOfSomethingElseAreRefused) {
   EXPECT_THROW(Lower(graph), InputError);
 }
 
+TEST(Passes, WhatCannotBeConvertedYetIsRefusedInOneLine) {
+  const auto error = [](const char* network) -> std::string {
+    try {
+      Lower(RandomNetworkGraph(network, Stem::kI24));
+    } catch (const InputError& refused) {
+      return refused.what();
+    }
+    return "none";
+  };
+  EXPECT_EQ(error("ternary/resnet20"),
+            "node stage_1.0.conv_a: ternary weights cannot be converted yet");
+  EXPECT_EQ(error("edmips/cifar-resnet20"),
+            "node layers.0.conv0.activ: activations of several bits cannot be converted yet");
+  EXPECT_EQ(error("recu/vgg-small"), "node pool1: max pooling cannot be converted yet");
+  EXPECT_EQ(error("recu/resnet18a"), "none");
+}
+
 TEST(Passes, SignsTakenTwiceOfOneValueAreOneOpEach) {
   GraphBuilder g;
   const int z = g.Conv(g.Input(ValueType::kF32, 4, 4, 2), WeightKind::kFloat, 2, k3x3);

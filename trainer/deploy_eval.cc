@@ -4,7 +4,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -16,7 +15,8 @@
 namespace lbrt {
 
 // A thread takes whole images: there is one synchronisation a batch, not one a node.
-// Values are [h w c]: images uint8, signs int8, exact sums int32 or int64, all else float32.
+// Values are [h w c]: images and codes uint8, signs int8, exact sums int32 or int64, all else
+// float32.
 
 struct DeployedGraph::Prepared {
   at::Tensor codes;                             // kConv of integers: [outputs taps], int32 or int64
@@ -32,20 +32,8 @@ at::Tensor NewValue(const GraphNode& node) {
   return at::empty({node.height, node.width, node.channels}, at::kFloat);
 }
 
-// The largest |sum| that a convolution of integers up to `largest` can have.
-double LargestSum(const GraphNode& conv, double largest) {
-  const size_t taps = conv.codes.size() / static_cast<size_t>(conv.channels);
-  double result = 0;
-  for (size_t o = 0; o < conv.codes.size(); o += taps) {
-    double sum = 0;
-    for (size_t k = 0; k < taps; ++k) sum += std::abs(static_cast<double>(conv.codes[o + k]));
-    result = std::max(result, sum * largest);
-  }
-  return result;
-}
-
 at::Tensor IntegerWeights(const GraphNode& conv, const GraphNode& from) {
-  const double largest = LargestSum(conv, from.type == ValueType::kU8 ? 255 : 1);
+  const double largest = LargestSum(conv, from);
   if (largest >= 0x1p63) throw InputError("node " + conv.name, "its sums exceed 63 bits");
   const int64_t taps = static_cast<int64_t>(conv.codes.size()) / conv.channels;
   return at::from_blob(const_cast<int32_t*>(conv.codes.data()), {conv.channels, taps}, at::kInt)
@@ -88,7 +76,8 @@ at::Tensor FloatConv(const GraphNode& conv, const OrderedSums& sums, const at::T
 }
 
 at::Tensor AffineOf(const GraphNode& affine, const std::vector<size_t>& row_class,
-                    const std::vector<size_t>& column_class, const at::Tensor& x) {
+                    const std::vector<size_t>& column_class, const at::Tensor& x,
+                    const at::Tensor* base) {
   const auto channels = static_cast<size_t>(affine.channels);
   const at::Tensor sums = x.to(at::kFloat);  // integers round once, half to even
   at::Tensor z = NewValue(affine);
@@ -97,7 +86,9 @@ at::Tensor AffineOf(const GraphNode& affine, const std::vector<size_t>& row_clas
   for (const size_t row : row_class)
     for (const size_t column : column_class) {
       const size_t border = row * static_cast<size_t>(affine.border_columns) + column;
-      AffinePixel(in, affine.a.data(), affine.b.data() + border * channels, channels, out);
+      const float* b = affine.b.data() + border * channels;
+      if (base != nullptr) b = base->data_ptr<float>() + (out - z.data_ptr<float>());
+      AffinePixel(in, affine.a.data(), b, channels, out);
       in += channels;
       out += channels;
     }
@@ -108,36 +99,99 @@ at::Tensor Activate(const GraphNode& node, const at::Tensor& x) {
   at::Tensor y = NewValue(node);
   const float* in = x.data_ptr<float>();
   float* out = y.data_ptr<float>();
-  if (node.activation == Activation::kRelu)
-    for (int64_t i = 0; i < y.numel(); ++i) out[i] = Relu(in[i]);
-  else
-    for (int64_t i = 0; i < y.numel(); ++i) out[i] = Hardtanh(in[i]);
+  const auto each = [&](auto function) {
+    for (int64_t i = 0; i < y.numel(); ++i) out[i] = function(in[i]);
+  };
+  if (node.activation == Activation::kRelu) each(Relu);
+  if (node.activation == Activation::kHardtanh) each(Hardtanh);
+  if (node.activation == Activation::kClipUnit) each(ClipUnit);
   return y;
 }
 
-// +0, then the valid taps in order, then times fl32(1 / taps).
-at::Tensor AveragePool(const GraphNode& pool, const at::Tensor& x) {
-  const Window& w = pool.window;
-  const int height = static_cast<int>(x.size(0)), width = static_cast<int>(x.size(1));
-  const int channels = pool.channels;
-  const float scale = static_cast<float>(1.0 / w.taps());
-  at::Tensor y = at::zeros({pool.height, pool.width, channels}, at::kFloat);
+at::Tensor PReluOf(const GraphNode& node, const at::Tensor& x) {
+  at::Tensor y = NewValue(node);
   const float* in = x.data_ptr<float>();
   float* out = y.data_ptr<float>();
+  for (int64_t i = 0; i < y.numel(); ++i)
+    out[i] = PRelu(in[i], node.a[static_cast<size_t>(i % node.channels)]);
+  return y;
+}
+
+at::Tensor Quantize(const GraphNode& node, const at::Tensor& x) {
+  at::Tensor codes = at::empty_like(x, at::kByte);
+  const float* in = x.data_ptr<float>();
+  uint8_t* out = codes.data_ptr<uint8_t>();
+  for (int64_t i = 0; i < x.numel(); ++i)
+    out[i] = static_cast<uint8_t>(ActivationCode(in[i], node.inverse_step, node.levels));
+  return codes;
+}
+
+at::Tensor Decode(const GraphNode& node, const at::Tensor& codes) {
+  at::Tensor y = codes.to(at::kFloat);
+  float* values = y.data_ptr<float>();
+  for (int64_t i = 0; i < y.numel(); ++i) values[i] *= node.step;
+  return y;
+}
+
+// Calls visit(result pixel, input pixel) for the valid taps of each window, in order.
+template <typename Visit>
+void ForEachTap(const GraphNode& pool, const at::Tensor& x, Visit visit) {
+  const Window& w = pool.window;
+  const int height = static_cast<int>(x.size(0)), width = static_cast<int>(x.size(1));
   for (int row = 0; row < pool.height; ++row)
-    for (int column = 0; column < pool.width; ++column, out += channels) {
+    for (int column = 0; column < pool.width; ++column) {
       const TapRange rows = ValidRows(w, height, row);
       const TapRange columns = ValidColumns(w, width, column);
       for (int ky = rows.begin; ky < rows.end; ++ky)
         for (int kx = columns.begin; kx < columns.end; ++kx) {
           const int in_y = row * w.stride_h - w.pad_top + ky;
           const int in_x = column * w.stride_w - w.pad_left + kx;
-          const float* pixel = in + (int64_t{in_y} * width + in_x) * channels;
-          for (int c = 0; c < channels; ++c) out[c] += pixel[c];
+          visit(int64_t{row} * pool.width + column, int64_t{in_y} * width + in_x);
         }
-      for (int c = 0; c < channels; ++c) out[c] *= scale;
     }
+}
+
+// +0, then the valid taps in order, then times fl32(1 / taps).
+at::Tensor AveragePool(const GraphNode& pool, const at::Tensor& x) {
+  const int channels = pool.channels;
+  at::Tensor y = at::zeros({pool.height, pool.width, channels}, at::kFloat);
+  const float* in = x.data_ptr<float>();
+  float* out = y.data_ptr<float>();
+  ForEachTap(pool, x, [&](int64_t to, int64_t from) {
+    for (int c = 0; c < channels; ++c) out[to * channels + c] += in[from * channels + c];
+  });
+  const float scale = static_cast<float>(1.0 / pool.window.taps());
+  for (int64_t i = 0; i < y.numel(); ++i) out[i] *= scale;
   return y;
+}
+
+template <typename T>
+at::Tensor MaxPool(const GraphNode& pool, const at::Tensor& x) {
+  const int channels = pool.channels;
+  at::Tensor y = at::empty({pool.height, pool.width, channels}, x.options());
+  const T* in = x.data_ptr<T>();
+  T* out = y.data_ptr<T>();
+  int64_t last = -1;
+  ForEachTap(pool, x, [&](int64_t to, int64_t from) {
+    for (int c = 0; c < channels; ++c) {
+      const T value = in[from * channels + c];
+      T& largest = out[to * channels + c];
+      if (to != last || value > largest) largest = value;
+    }
+    last = to;
+  });
+  return y;
+}
+
+at::Tensor MaxPoolOf(const GraphNode& pool, const at::Tensor& x) {
+  switch (pool.type) {
+    case ValueType::kSign:
+      return MaxPool<int8_t>(pool, x);
+    case ValueType::kCode:
+      return MaxPool<uint8_t>(pool, x);
+    default:
+      return MaxPool<float>(pool, x);
+  }
 }
 
 }  // namespace
@@ -181,7 +235,9 @@ at::Tensor DeployedGraph::RunNode(size_t index, const std::vector<at::Tensor>& v
       return prepared.sums ? FloatConv(node, *prepared.sums, x)
                            : IntegerConv(node, prepared.codes, x);
     case GraphOp::kAffine:
-      return AffineOf(node, prepared.row_class, prepared.column_class, x);
+      return AffineOf(node, prepared.row_class, prepared.column_class, x,
+                      node.inputs.size() > 1 ? &values[static_cast<size_t>(node.inputs[1])]
+                                             : nullptr);
     case GraphOp::kAdd:
       return x + values[static_cast<size_t>(node.inputs[1])];
     case GraphOp::kActivation:
@@ -192,6 +248,19 @@ at::Tensor DeployedGraph::RunNode(size_t index, const std::vector<at::Tensor>& v
       return AveragePool(node, x);
     case GraphOp::kPadChannels:
       return at::constant_pad_nd(x, {node.pad_before, node.pad_after}, 0);
+    case GraphOp::kQuantize:
+      return Quantize(node, x);
+    case GraphOp::kDecode:
+      return Decode(node, x);
+    case GraphOp::kMaxPool:
+      return MaxPoolOf(node, x);
+    case GraphOp::kConcat: {
+      std::vector<at::Tensor> parts;
+      for (const int input : node.inputs) parts.push_back(values[static_cast<size_t>(input)]);
+      return at::cat(parts, 2);
+    }
+    case GraphOp::kPRelu:
+      return PReluOf(node, x);
   }
   throw std::logic_error("deploy-eval: node " + node.name + " cannot be executed");
 }
@@ -224,16 +293,12 @@ Evaluation EvaluateGraph(const Graph& graph, const Samples& samples,
                          const Preprocessing& preprocessing,
                          const std::function<void(size_t done)>& progress) {
   const DeployedGraph deployed(graph);
-  Batcher batcher(samples, preprocessing);
+  const Batcher batcher(samples, preprocessing, at::kCPU);
   std::vector<float> logits;
   for (size_t first = 0; first < samples.size(); first += kBatch) {
     const size_t count = std::min(kBatch, samples.size() - first);
-    const at::Tensor input = graph.node(0).type == ValueType::kU8
-                                 ? at::from_blob(const_cast<uint8_t*>(samples.image(first)),
-                                                 {static_cast<int64_t>(count), samples.height,
-                                                  samples.width, samples.channels},
-                                                 at::kByte)
-                                 : batcher.Images(first, count);
+    const at::Tensor input = graph.node(0).type == ValueType::kU8 ? samples.Pixels(first, count)
+                                                                  : batcher.Images(first, count);
     const at::Tensor out = deployed.Run(input);
     logits.insert(logits.end(), out.data_ptr<float>(), out.data_ptr<float>() + out.numel());
     progress(first + count);

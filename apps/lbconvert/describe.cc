@@ -237,13 +237,25 @@ std::string KindText(const GraphNode& node) {
     case GraphOp::kAdd:
       return "add";
     case GraphOp::kActivation:
-      return node.activation == Activation::kRelu ? "relu" : "hardtanh";
+      return node.activation == Activation::kRelu       ? "relu"
+             : node.activation == Activation::kHardtanh ? "hardtanh"
+                                                        : "clip";
     case GraphOp::kSign:
       return "sign";
     case GraphOp::kAvgPool:
       return "average pool" + WindowText(node.window);
     case GraphOp::kPadChannels:
       return "pad channels";
+    case GraphOp::kQuantize:
+      return "quantize";
+    case GraphOp::kDecode:
+      return "decode";
+    case GraphOp::kMaxPool:
+      return "max pool" + WindowText(node.window);
+    case GraphOp::kConcat:
+      return "concat";
+    case GraphOp::kPRelu:
+      return "prelu";
   }
   return "";
 }
@@ -260,6 +272,10 @@ std::string WeightsText(const GraphNode& conv) {
       return "fp32";
     case WeightKind::kFixed:
       return "i" + std::to_string(8 * conv.limbs);
+    case WeightKind::kTernary:
+      return "ternary";
+    case WeightKind::kOdd:
+      return std::to_string(conv.bits) + " bits";
   }
   return "";
 }

@@ -1,0 +1,22 @@
+#include "network/graph.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace lbrt {
+
+double LargestSum(const GraphNode& conv, const GraphNode& from) {
+  const double input = from.type == ValueType::kU8     ? 255
+                       : from.type == ValueType::kCode ? from.levels
+                                                       : 1;
+  const size_t taps = conv.codes.size() / static_cast<size_t>(conv.channels);
+  double largest = 0;
+  for (size_t o = 0; o < conv.codes.size(); o += taps) {
+    double sum = 0;
+    for (size_t k = 0; k < taps; ++k) sum += std::abs(static_cast<double>(conv.codes[o + k]));
+    largest = std::max(largest, sum * input);
+  }
+  return largest;
+}
+
+}  // namespace lbrt
