@@ -25,7 +25,7 @@ namespace {
 
 struct Flags {
   std::string checkpoint, model;
-  std::string network, stem = "i24";
+  std::string network, stem = "auto";
   std::string preprocess, labels;
   std::string describe;
   std::vector<std::string> verify, measure;  // a data set's path or paths
@@ -97,7 +97,7 @@ std::vector<std::pair<std::string, std::string>> ProvenanceOf(const Flags& flags
   std::vector<std::pair<std::string, std::string>> notes = {
       {"network", network.name},
       {"arguments", ArgumentsText(network.arguments)},
-      {"stem", flags.stem},
+      {"stem", StemName(ResolvedStem(network, ParseStem(flags.stem)))},
       {"converter", "lbconvert " LBRT_VERSION}};
   for (const auto& [key, value] : checkpoint.text)
     if (key != "network" && key != "arguments" && key != "preprocessing" && key != "labels")
@@ -109,7 +109,8 @@ std::vector<std::pair<std::string, std::string>> ProvenanceOf(const Flags& flags
 }
 
 // Top-1 accuracy of a model on a labelled data set.
-std::pair<std::string, float> Measure(const Flags& flags, const std::vector<uint8_t>& file) {
+std::pair<std::string, float> Measure(const Flags& flags, const std::string& stem,
+                                      const std::vector<uint8_t>& file) {
   ModelRunner runner(file, "the converted model", {});
   const Dataset data = OpenDataset(flags.measure, Split::kTest, runner.labels());
   size_t correct = 0;
@@ -126,7 +127,7 @@ std::pair<std::string, float> Measure(const Flags& flags, const std::vector<uint
   const std::string source = std::filesystem::path(data.source).filename().string();
   return {
       "top-1 on " + Counted(static_cast<int64_t>(data.size()), "image") + " of " + source + ", " +
-          flags.stem + " stem",
+          stem + " stem",
       static_cast<float>(100.0 * static_cast<double>(correct) / static_cast<double>(data.size()))};
 }
 
@@ -159,14 +160,14 @@ int Convert(const Flags& flags) {
   texts.provenance = ProvenanceOf(flags, checkpoint, network);
 
   ImportReport report;
+  const Stem stem = ResolvedStem(network, ParseStem(flags.stem));
   const Graph graph =
-      Import(network, checkpoint.state,
-             {ParseStem(flags.stem), preprocessing.mean, preprocessing.std}, &report);
+      Import(network, checkpoint.state, {stem, preprocessing.mean, preprocessing.std}, &report);
   LoweredGraph lowered = Lower(graph);
   for (const Pass& pass : Passes()) pass.run(lowered);
   std::vector<uint8_t> file = Emit(lowered, texts);
   if (!flags.measure.empty()) {
-    texts.accuracy.push_back(Measure(flags, file));
+    texts.accuracy.push_back(Measure(flags, StemName(stem), file));
     file = Emit(lowered, texts);
   }
   std::string checked;
@@ -184,7 +185,7 @@ int Convert(const Flags& flags) {
         Grouped(static_cast<int64_t>(lowered.ops.size())) + " ops made of " +
         Grouped(static_cast<int64_t>(graph.nodes.size()) - 1) +
         " nodes; multiply-adds an image: " + Grouped(counts.quantized_macs) +
-        " with one-bit weights, " + Grouped(counts.float_macs) + " others\n" + checked);
+        " with quantized weights, " + Grouped(counts.float_macs) + " others\n" + checked);
   for (const auto& [what, percent] : texts.accuracy)
     Print("measured: " + Printable(what) + ": " + Fixed(percent, 2) + " %\n");
   return 0;
@@ -225,8 +226,9 @@ int main(int argc, char** argv) {
       }());
   app.add_option("--stem", flags.stem,
                  "the first layer's weights as fixed-point numbers: i24, or i16 and i8, which are "
-                 "faster and lossy; f32 keeps them floats")
-      ->check(CLI::IsMember({"i24", "i16", "i8", "f32"}))
+                 "faster and lossy; f32 keeps them floats; auto is what the network was trained "
+                 "with, or i24")
+      ->check(CLI::IsMember({"auto", "i24", "i16", "i8", "f32"}))
       ->capture_default_str();
   app.add_option("--preprocess", flags.preprocess,
                  "file of `key = value` lines to use instead of the checkpoint's preprocessing");

@@ -5,9 +5,12 @@
 #include <sched.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <sstream>
 
@@ -21,6 +24,7 @@
 #include "trainer/evaluate.h"
 #include "trainer/recipe.h"
 #include "trainer/run.h"
+#include "trainer/search.h"
 
 namespace lbrt {
 namespace {
@@ -29,10 +33,13 @@ volatile std::sig_atomic_t g_signal = 0;
 
 struct Flags {
   std::string recipe, data, out = ".", device = "cpu", resume, init, eval, stem, logits, bench;
-  bool deploy = false;
-  std::optional<int> epochs, batch;
+  std::string arch, teacher, teacher_network = "ternary/resnet34", latencies, widths;
+  std::vector<std::string> set;
+  bool deploy = false, search = false;
+  std::optional<int> epochs, batch, step_epoch;
+  std::optional<double> lra, cd;
   std::optional<uint64_t> seed;
-  int threads = 0;
+  int threads = 0, width = 0, repeat = 1, replicas = 1;
   size_t limit = 0;
 };
 
@@ -51,10 +58,50 @@ std::string Duration(double seconds) {
   return text;
 }
 
-Recipe WithOverrides(Recipe recipe, const Flags& flags) {
+// What the flags say of a recipe's keys.
+Overrides OverridesOf(const Flags& flags) {
+  Overrides overrides;
+  const auto add = [&](const char* key, const std::string& value) {
+    if (!value.empty()) overrides.emplace_back(key, value);
+  };
+  const auto number = [](double value) {
+    std::ostringstream text;
+    text.precision(17);
+    text << value;
+    return text.str();
+  };
+  add("widths", flags.widths);
+  if (flags.search) add("mode", "search");
+  if (!flags.arch.empty()) {
+    add("mode", "final");
+    add("bits", flags.arch);
+  }
+  if (flags.lra) add("lra", number(*flags.lra));
+  if (flags.cd) add("cd", number(*flags.cd));
+  for (const std::string& setting : flags.set) {
+    const size_t equals = setting.find('=');
+    if (equals == std::string::npos || equals == 0)
+      throw UsageError("--set " + setting + ": expected KEY=VALUE");
+    add(setting.substr(0, equals).c_str(), setting.substr(equals + 1));
+  }
+  return overrides;
+}
+
+Recipe WithLengths(Recipe recipe, const Flags& flags) {
   if (flags.epochs) recipe.SetEpochs(*flags.epochs);
   if (flags.batch) recipe.batch = *flags.batch;
+  if (flags.step_epoch) {
+    recipe.rate.schedule = Schedule::kStep;
+    recipe.rate.milestones.clear();
+    recipe.rate.factors.clear();
+    for (int e = *flags.step_epoch; e < recipe.rate.epochs; e += *flags.step_epoch)
+      recipe.rate.milestones.push_back(e);
+  }
   return recipe;
+}
+
+Recipe RecipeFor(const std::string& path, const Flags& flags) {
+  return WithLengths(ReadRecipe(path, OverridesOf(flags)), flags);
 }
 
 // The first line in which two recipes differ, for a message.
@@ -73,8 +120,12 @@ RunOptions Options(const Flags& flags) {
   options.device = flags.device;
   options.init = flags.init;
   options.resume = flags.resume;
+  options.teacher = flags.teacher;
+  options.teacher_network = flags.teacher_network;
+  options.latencies = flags.latencies;
+  options.replicas = flags.replicas;
   if (flags.resume.empty()) {
-    options.recipe = WithOverrides(ReadRecipe(flags.recipe), flags);
+    options.recipe = RecipeFor(flags.recipe, flags);
     options.seed = flags.seed.value_or(1);
     return options;
   }
@@ -84,7 +135,9 @@ RunOptions Options(const Flags& flags) {
   options.seed = SeedOf(checkpoint, flags.resume);
   const std::string begun = RecipeText(options.recipe);
   const std::string asked = RecipeText(
-      WithOverrides(flags.recipe.empty() ? options.recipe : ReadRecipe(flags.recipe), flags));
+      flags.recipe.empty()
+          ? WithLengths(ParseRecipe(begun, flags.resume, OverridesOf(flags)), flags)
+          : RecipeFor(flags.recipe, flags));
   if (begun != asked) throw InputError(flags.resume, FirstDifference(begun, asked));
   if (flags.seed && *flags.seed != options.seed)
     throw InputError(flags.resume, "has seed " + std::to_string(options.seed) + ", asked for " +
@@ -92,21 +145,40 @@ RunOptions Options(const Flags& flags) {
   return options;
 }
 
-int TrainCommand(const Flags& flags) {
-  const RunOptions options = Options(flags);
+void PrintEpoch(const EpochResult& r, int epochs) {
+  std::printf(
+      "epoch %*d/%d  lr %-9.4g train %.4f %6.2f %%  test %.4f %6.2f %%  best %6.2f %%  "
+      "%.1f s  %.0f images/s  data %.1f %%  %s left\n",
+      static_cast<int>(std::to_string(epochs).size()), r.epoch + 1, epochs, r.lr, r.train_loss,
+      r.train_accuracy, r.test_loss, r.test_accuracy, r.best_accuracy, r.seconds,
+      r.images_per_second, 100 * r.data_share, Duration(r.seconds * (epochs - r.epoch - 1)).c_str());
+  if (r.widths.size() > 1) {
+    std::string text;
+    for (const WidthResult& w : r.widths) {
+      char part[48];
+      std::snprintf(part, sizeof part, "  %d bits %.2f %%", w.width, w.test_accuracy);
+      text += part;
+    }
+    std::printf("      test%s\n", text.c_str());
+  }
+  if (r.complexity > 0) std::printf("      complexity %.3f\n", r.complexity);
+  std::fflush(stdout);
+}
+
+// One run; the test accuracies of its last epoch, the widest width first, or nothing where a signal
+// stopped it.
+std::vector<WidthResult> TrainOnce(const RunOptions& options) {
   const int epochs = options.recipe.rate.epochs;
   std::printf("%s %s: %d epochs of batches of %d, seed %llu, %s, %d threads\n",
               options.recipe.network.c_str(), ArgumentsText(options.recipe.arguments).c_str(),
               epochs, options.recipe.batch, static_cast<unsigned long long>(options.seed),
               options.device.c_str(), at::get_num_threads());
   std::fflush(stdout);
-  std::signal(SIGINT, [](int signal) { g_signal = signal; });
-  std::signal(SIGTERM, [](int signal) { g_signal = signal; });
 
   std::optional<Progress> bar;
   int epoch = -1;
   size_t done = 0;
-  bool saved = !flags.resume.empty();
+  std::vector<WidthResult> last;
   RunEvents events;
   events.step = [&](int e, size_t images, size_t total) {
     if (e != epoch)
@@ -117,25 +189,72 @@ int TrainCommand(const Flags& flags) {
   };
   events.epoch = [&](const EpochResult& r) {
     bar.reset();
-    std::printf(
-        "epoch %*d/%d  lr %-9.4g train %.4f %6.2f %%  test %.4f %6.2f %%  best %6.2f %%  "
-        "%.1f s  %s left\n",
-        static_cast<int>(std::to_string(epochs).size()), r.epoch + 1, epochs, r.lr, r.train_loss,
-        r.train_accuracy, r.test_loss, r.test_accuracy, r.best_accuracy, r.seconds,
-        Duration(r.seconds * (epochs - r.epoch - 1)).c_str());
-    std::fflush(stdout);
+    PrintEpoch(r, epochs);
     done = 0;
-    saved = true;
+    last = r.widths;
   };
+  events.note = [](const std::string& text) { std::printf("%s\n", text.c_str()); };
   events.stop = [] { return g_signal != 0; };
   const bool finished = Train(options, events);
   bar.reset();
-  if (finished) return 0;
-  const std::string next =
-      saved ? "go on with --resume " + options.out + "/last.pt" : "before the first checkpoint";
-  std::fprintf(stderr, "lbtrain: stopped by signal %d in epoch %d after %zu images; %s\n",
-               static_cast<int>(g_signal), epoch + (done == 0 ? 2 : 1), done, next.c_str());
-  return 128 + static_cast<int>(g_signal);
+  if (finished) return last;
+  std::printf("stopped by signal %d in epoch %d after %zu images; go on with --resume %s/last.pt\n",
+              static_cast<int>(g_signal), epoch + (done == 0 ? 2 : 1), done, options.out.c_str());
+  return {};
+}
+
+// The search's result, as its last checkpoint has it.
+void PrintArchitecture(const RunOptions& options) {
+  const Checkpoint checkpoint = ReadCheckpoint(options.out + "/last.pt");
+  std::printf("%swritten to %s/architecture.txt: train it with --arch\n",
+              ArchitectureTable(NetworkOf(checkpoint, ""), checkpoint.state).c_str(),
+              options.out.c_str());
+}
+
+double Mean(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+// Of a sample: divided by n - 1.
+double Deviation(const std::vector<double>& values) {
+  const double mean = Mean(values);
+  double squares = 0;
+  for (const double v : values) squares += (v - mean) * (v - mean);
+  return std::sqrt(squares / static_cast<double>(values.size() - 1));
+}
+
+int RepeatCommand(const Flags& flags, RunOptions options) {
+  if (!flags.resume.empty()) throw UsageError("--repeat begins runs, expected no --resume");
+  const std::string out = options.out;
+  const uint64_t first = options.seed;
+  std::vector<std::vector<double>> accuracies;
+  std::vector<int> widths;
+  for (uint64_t seed = first; seed < first + static_cast<uint64_t>(flags.repeat); ++seed) {
+    options.seed = seed;
+    options.out = out + "/seed-" + std::to_string(seed);
+    const std::vector<WidthResult> last = TrainOnce(options);
+    if (last.empty()) return 0;
+    accuracies.resize(last.size());
+    widths.clear();
+    for (size_t i = 0; i < last.size(); ++i) {
+      accuracies[i].push_back(last[i].test_accuracy);
+      widths.push_back(last[i].width);
+    }
+  }
+  for (size_t i = 0; i < widths.size(); ++i)
+    std::printf("%s%d runs, last epoch: mean %.2f %%, standard deviation %.2f\n",
+                widths[i] == 0 ? "" : (std::to_string(widths[i]) + " bits: ").c_str(), flags.repeat,
+                Mean(accuracies[i]), Deviation(accuracies[i]));
+  return 0;
+}
+
+int TrainCommand(const Flags& flags) {
+  const RunOptions options = Options(flags);
+  std::signal(SIGINT, [](int signal) { g_signal = signal; });
+  std::signal(SIGTERM, [](int signal) { g_signal = signal; });
+  if (flags.repeat > 1) return RepeatCommand(flags, options);
+  if (!TrainOnce(options).empty() && IsSearch(options.recipe.Build())) PrintArchitecture(options);
+  return 0;
 }
 
 void PrintEvaluation(const std::string& what, const Evaluation& e) {
@@ -163,24 +282,29 @@ Evaluation WithBar(const std::string& what, const Samples& samples, const Run& r
 int EvalCommand(const Flags& flags) {
   if (!flags.deploy && !flags.stem.empty()) throw UsageError("--stem needs --deploy");
   const Checkpoint checkpoint = ReadCheckpoint(flags.eval);
-  const Network network = NetworkOf(checkpoint, "");
+  Network network = NetworkOf(checkpoint, "");
   const auto text = checkpoint.text.find("preprocessing");
   const Preprocessing preprocessing =
       text == checkpoint.text.end() ? FromText(DefaultsOf(network).preprocessing, network.name)
                                     : FromText(text->second, flags.eval + ", its preprocessing");
+  network.input_std = preprocessing.std;
+  const int width = flags.width != 0 ? flags.width : network.widest();
+  if (width != 0 &&
+      std::find(network.widths.begin(), network.widths.end(), width) == network.widths.end())
+    throw InputError(flags.eval, "has no width " + std::to_string(width) + " (its arguments: " +
+                                     ArgumentsText(network.arguments) + ")");
   const Node& input = network.nodes.front();
-  const Samples samples =
-      Prepare(OpenDataset({flags.data}, Split::kTest), preprocessing, input.height, input.width,
-              network.node(network.output).channels, flags.limit);
+  const Samples samples = Prepare(OpenDataset({flags.data}, Split::kTest), preprocessing,
+                                  input.height, input.width, network.classes(), flags.limit);
   TrainerModel model(network, at::kFloat, ParseDevice(flags.device));
   model.Load(checkpoint.state);
   Evaluation result = WithBar("float network", samples, [&](const auto& progress) {
-    return Evaluate(model, samples, preprocessing, progress);
+    return Evaluate(model, width, samples, preprocessing, progress);
   });
-  PrintEvaluation(flags.eval, result);
+  PrintEvaluation(flags.eval + (width == 0 ? "" : ", " + std::to_string(width) + " bits"), result);
   if (flags.deploy) {
-    ImportOptions options{ParseStem(flags.stem.empty() ? "i24" : flags.stem), preprocessing.mean,
-                          preprocessing.std};
+    const ImportOptions options{ParseStem(flags.stem.empty() ? "auto" : flags.stem),
+                                preprocessing.mean, preprocessing.std, width};
     ImportReport report;
     const Graph graph = Import(network, checkpoint.state, options, &report);
     const Evaluation plain = std::move(result);
@@ -195,16 +319,20 @@ int EvalCommand(const Flags& flags) {
 }
 
 int BenchCommand(const Flags& flags) {
-  const Recipe recipe = WithOverrides(ReadRecipe(flags.bench), flags);
+  const Recipe recipe = RecipeFor(flags.bench, flags);
+  Recipe plain = recipe;
+  plain.arguments["form"] = "full-precision";
+  plain.tau_min = plain.tau_max = 0;
   const at::Device device = ParseDevice(flags.device);
   constexpr int kSteps = 15;
-  const double quantized = MillisecondsPerStep(recipe, Precision::kQuantized, device, kSteps);
-  const double plain = MillisecondsPerStep(recipe, Precision::kFloat, device, kSteps);
+  const double quantized = MillisecondsPerStep(recipe, device, kSteps);
+  const double full = MillisecondsPerStep(plain, device, kSteps);
   std::printf("%s, batch %d, %s, %d threads, median of %d steps\n", recipe.network.c_str(),
               recipe.batch, flags.device.c_str(), at::get_num_threads(), kSteps);
   std::printf(
-      "  quantized    %8.1f ms a step\n  plain float  %8.1f ms a step\n  ratio        %8.2f\n",
-      quantized, plain, quantized / plain);
+      "  quantized       %8.1f ms a step\n  full precision  %8.1f ms a step\n"
+      "  ratio           %8.2f\n",
+      quantized, full, quantized / full);
   return 0;
 }
 
@@ -242,7 +370,9 @@ int main(int argc, char** argv) {
       "example: lbtrain --recipe trainer/recipes/mcdonnell-wrn-20-1-cifar10.toml "
       "--data cifar-10-batches-bin --out run --epochs 32");
   app.add_option("--recipe", flags.recipe, "train by this recipe (trainer/recipes/*.toml)");
-  app.add_option("--data", flags.data, "folder of CIFAR-10, CIFAR-100 or (Fashion-)MNIST files");
+  app.add_option("--data", flags.data,
+                 "folder of CIFAR-10, CIFAR-100, SVHN or (Fashion-)MNIST files, or of class folders "
+                 "(ImageNet, Tiny-ImageNet, imagenette)");
   app.add_option("--out", flags.out, "folder for last.pt, best.pt, metrics.csv (default: .)");
   app.add_option("--epochs", flags.epochs, "another number of epochs than the recipe's")
       ->check(CLI::Range(1, 100000));
@@ -255,11 +385,34 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 1024));
   app.add_option("--resume", flags.resume, "go on from this checkpoint, exactly");
   app.add_option("--init", flags.init, "start from this checkpoint's weights");
+  app.add_option("--set", flags.set, "another value for a key of the recipe: KEY=VALUE")
+      ->take_all();
+  app.add_option("--widths", flags.widths, "any-precision: train these bit widths, e.g. 4 or 1,2,4");
+  app.add_flag("--search", flags.search, "EdMIPS: search for bits instead of training with given ones");
+  app.add_option("--lra", flags.lra, "of a search: learning rate of the architecture");
+  app.add_option("--cd", flags.cd, "of a search: weight of the complexity");
+  app.add_option("--step-epoch", flags.step_epoch, "lower the learning rates tenfold every N epochs")
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--latency-table", flags.latencies,
+                 "of a search: measured latencies (JSON) as its costs");
+  app.add_option("--arch", flags.arch,
+                 "EdMIPS: train with the bits of this architecture.txt or search checkpoint");
+  app.add_option("--teacher", flags.teacher, "learn this checkpoint's outputs instead of labels");
+  app.add_option("--teacher-network", flags.teacher_network,
+                 "what a foreign teacher is (default: ternary/resnet34, torchvision's in full "
+                 "precision)");
+  app.add_option("--repeat", flags.repeat,
+                 "train N times with seeds from --seed on; mean and deviation at the end")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--replicas", flags.replicas,
+                 "parts of a batch with statistics of their own, as on so many devices")
+      ->check(CLI::Range(1, 1024));
   app.add_option("--eval", flags.eval, "evaluate this checkpoint on the test images of --data");
   app.add_flag("--deploy", flags.deploy,
                "with --eval: also execute what lbconvert makes of it, to the bit as lbrun does");
-  app.add_option("--stem", flags.stem, "with --deploy: i24, i16, i8 or f32 (default: i24)")
+  app.add_option("--stem", flags.stem, "with --deploy: i24, i16, i8 or f32 (default: what it was trained with, else i24)")
       ->check(CLI::IsMember({"i24", "i16", "i8", "f32"}));
+  app.add_option("--width", flags.width, "with --eval: bits (default: the widest)");
   app.add_option("--limit", flags.limit, "with --eval: only the first N images");
   app.add_option(
       "--logits", flags.logits,

@@ -474,6 +474,15 @@ Stem ParseStem(const std::string& text) {
   throw InputError("unknown stem \"" + text + "\", expected one of: " + known);
 }
 
+Stem ResolvedStem(const Network& network, Stem stem) {
+  if (stem != Stem::kAuto) return stem;
+  for (const Node& node : network.nodes)
+    if (node.weights.kind == WeightQuantizer::kFixedPoint &&
+        network.node(node.inputs[0]).kind == NodeKind::kInput)
+      return node.weights.limbs == 1 ? Stem::kI8 : Stem::kI16;
+  return Stem::kI24;
+}
+
 const char* StemName(Stem stem) { return kStems[static_cast<size_t>(stem)].name; }
 
 Graph Import(const Network& network, const StateDict& tensors, const ImportOptions& options,

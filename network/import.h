@@ -21,6 +21,8 @@ enum class Stem : uint8_t {
 };
 Stem ParseStem(const std::string& text);  // throws InputError
 const char* StemName(Stem stem);
+// What kAuto stands for in a network; any other as it is.
+Stem ResolvedStem(const Network& network, Stem stem);
 
 struct ImportOptions {
   // Any but kAuto must be what the stem was trained with, where it was trained in fixed point.

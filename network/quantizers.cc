@@ -1,67 +1,114 @@
 #include "network/quantizers.h"
 
-#include <algorithm>
-#include <cmath>
+#include "images/error.h"
+#include "network/quantizers/codes.h"
 
 namespace lbrt {
 namespace {
 
-// Signs of weights - centre(o), where equality counts as +1.
-template <typename T, typename Centre>
-SignCodes Signs(const T* weights, int64_t outputs, int64_t taps, Centre centre) {
-  SignCodes result;
-  result.codes.reserve(static_cast<size_t>(outputs * taps));
-  for (int64_t o = 0; o < outputs; ++o) {
-    const T* channel = weights + o * taps;
-    const T middle = centre(channel);
-    int64_t zeros = 0;
-    for (int64_t k = 0; k < taps; ++k) {
-      result.codes.push_back(channel[k] >= middle ? 1 : -1);
-      zeros += channel[k] == middle;
-    }
-    result.zero_weights += zeros;
-    if (zeros == taps) result.dead.push_back(static_cast<int>(o));
-  }
+constexpr char kZero[] = "zero and count as +1";
+
+template <typename T>
+WeightCodes Floats(const WeightQuantizer&, const T* weights, int64_t outputs, int64_t taps) {
+  WeightCodes result;
+  for (int64_t i = 0; i < outputs * taps; ++i)
+    result.floats.push_back(static_cast<float>(weights[i]));
   return result;
+}
+
+using W = WeightQuantizer;
+constexpr WeightQuantizerEntry kWeightQuantizers[] = {
+    {W::kFloat, "float", 0, nullptr, nullptr, Floats, Floats},
+    {W::kRecu, "recu", 0, "tau", "equal to their channel's mean and count as +1", RecuCodes,
+     RecuCodes},
+    {W::kMcDonnell, "mcdonnell", 0, nullptr, kZero, McDonnellCodes, McDonnellCodes},
+    {W::kAnyPrecision, "any-precision", 8, nullptr,
+     "between two codes and take the one that their 8-bit code implies", AnyPrecisionCodes,
+     AnyPrecisionCodes},
+    {W::kTruncating, "truncating", 8, nullptr, nullptr, TruncatingCodes, TruncatingCodes},
+    {W::kEdmips, "edmips", 4, nullptr, nullptr, EdmipsCodes, EdmipsCodes},
+    {W::kTernary, "ternary", 0, nullptr, nullptr, TernaryCodes, TernaryCodes},
+    // Its codes depend on what the weights meet; import calls FixedPointCodes.
+    {W::kFixedPoint, "fixed-point", 0, nullptr, nullptr, nullptr, nullptr},
+};
+
+using A = ActivationQuantizer;
+constexpr ActivationQuantizerEntry kActivationQuantizers[] = {
+    {A::kNone, "float", 0},
+    {A::kSign, "sign", 0},
+    {A::kAnyPrecision, "any-precision", 8},
+    {A::kHwgq, "hwgq", 4},
+};
+
+template <typename Entry, size_t n>
+const Entry& Named(const Entry (&entries)[n], const std::string& name, const char* what) {
+  std::string known;
+  for (const Entry& entry : entries) {
+    if (name == entry.name) return entry;
+    known += (known.empty() ? "" : ", ") + std::string(entry.name);
+  }
+  throw InputError("unknown " + std::string(what) + " quantizer \"" + name +
+                   "\", expected one of: " + known);
+}
+
+template <typename Entry, size_t n>
+std::vector<std::string> Names(const Entry (&entries)[n]) {
+  std::vector<std::string> names;
+  for (const Entry& entry : entries) names.push_back(entry.name);
+  return names;
 }
 
 }  // namespace
 
-template <typename T>
-SignCodes RecuCodes(const T* weights, int64_t outputs, int64_t taps) {
-  return Signs(weights, outputs, taps, [taps](const T* channel) {
-    // In double a sum of equal weights is rounded, and its mean may miss them.
-    if (std::all_of(channel, channel + taps, [&](T w) { return w == channel[0]; }))
-      return channel[0];
-    double sum = 0;
-    for (int64_t k = 0; k < taps; ++k) sum += static_cast<double>(channel[k]);
-    return static_cast<T>(sum / static_cast<double>(taps));
-  });
+WeightQuantizer AtWidth(WeightQuantizer quantizer, int width) {
+  if (quantizer.bits == 0 && EntryOf(quantizer.kind).most_bits > 0) quantizer.bits = width;
+  return quantizer;
 }
-template SignCodes RecuCodes(const float*, int64_t, int64_t);
-template SignCodes RecuCodes(const double*, int64_t, int64_t);
 
-template <typename T>
-SignCodes McDonnellCodes(const T* weights, int64_t outputs, int64_t taps) {
-  return Signs(weights, outputs, taps, [](const T*) { return T{0}; });
+ActivationQuantizer AtWidth(ActivationQuantizer quantizer, int width) {
+  if (quantizer.bits == 0 && EntryOf(quantizer.kind).most_bits > 0) quantizer.bits = width;
+  return quantizer;
 }
-template SignCodes McDonnellCodes(const float*, int64_t, int64_t);
-template SignCodes McDonnellCodes(const double*, int64_t, int64_t);
 
-double McDonnellScale(int64_t taps) { return std::sqrt(2.0 / static_cast<double>(taps)); }
+template <>
+WeightCodes QuantizeWeights(const WeightQuantizer& quantizer, const float* weights, int64_t outputs,
+                            int64_t taps) {
+  return EntryOf(quantizer.kind).codes32(quantizer, weights, outputs, taps);
+}
+template <>
+WeightCodes QuantizeWeights(const WeightQuantizer& quantizer, const double* weights,
+                            int64_t outputs, int64_t taps) {
+  return EntryOf(quantizer.kind).codes64(quantizer, weights, outputs, taps);
+}
 
-FixedCodes FixedPointCodes(const double* weights, int64_t outputs, int64_t taps, int limbs) {
-  FixedCodes result;
-  for (int64_t o = 0; o < outputs; ++o) {
-    const double* channel = weights + o * taps;
-    double largest = 0;
-    for (int64_t k = 0; k < taps; ++k) largest = std::max(largest, std::fabs(channel[k]));
-    const double scale = largest > 0 ? largest / LimbMaximum(limbs) : 1;
-    result.scale.push_back(scale);
-    for (int64_t k = 0; k < taps; ++k)  // the rounding mode is half to even: Run and tools keep it
-      result.codes.push_back(static_cast<int32_t>(std::nearbyint(channel[k] / scale)));
+ActivationCodes CodesOf(const ActivationQuantizer& quantizer) {
+  const int levels = (1 << quantizer.bits) - 1;
+  switch (quantizer.kind) {
+    case A::kAnyPrecision:
+      return {1.0 / levels, levels};
+    case A::kHwgq:
+      return {HwgqStep(quantizer.bits), levels};
+    case A::kNone:
+    case A::kSign:
+      break;
   }
-  return result;
+  return {};
 }
+
+const WeightQuantizerEntry& EntryOf(WeightQuantizer::Kind kind) {
+  return kWeightQuantizers[static_cast<size_t>(kind)];
+}
+const ActivationQuantizerEntry& EntryOf(ActivationQuantizer::Kind kind) {
+  return kActivationQuantizers[static_cast<size_t>(kind)];
+}
+
+WeightQuantizer::Kind ParseWeightQuantizer(const std::string& name) {
+  return Named(kWeightQuantizers, name, "weight").kind;
+}
+ActivationQuantizer::Kind ParseActivationQuantizer(const std::string& name) {
+  return Named(kActivationQuantizers, name, "activation").kind;
+}
+std::vector<std::string> WeightQuantizerNames() { return Names(kWeightQuantizers); }
+std::vector<std::string> ActivationQuantizerNames() { return Names(kActivationQuantizers); }
 
 }  // namespace lbrt

@@ -113,7 +113,7 @@ TEST_F(LbconvertTest, DescribesCheckpointsAndModels) {
   ASSERT_EQ(Convert().status, 0);
   const ProgramResult network = Run({"--describe", ckpt_});
   ExpectSays(network, "layer3.2.conv2");
-  ExpectSays(network, "267,264 one-bit weights in 18 layers");
+  ExpectSays(network, "267,264 quantized weights in 18 layers");
   ExpectSays(network, "epoch: 3");
   const ProgramResult model = Run({"--describe", model_});
   ExpectSays(model, "its checksums hold");

@@ -49,16 +49,17 @@ Agreement Compare(const Evaluation& a, const Evaluation& b) {
   return result;
 }
 
-Evaluation Evaluate(const TrainerModel& model, const Samples& samples,
+Evaluation Evaluate(const TrainerModel& model, int width, const Samples& samples,
                     const Preprocessing& preprocessing,
                     const std::function<void(size_t done)>& progress) {
   at::NoGradGuard no_grad;
-  Batcher batcher(samples, preprocessing);
+  Batcher batcher(samples, preprocessing, model.device());
   std::vector<float> logits;
   for (size_t first = 0; first < samples.size(); first += kBatch) {
     const size_t count = std::min(kBatch, samples.size() - first);
     const at::Tensor input = batcher.Images(first, count).to(model.device(), model.type());
-    const at::Tensor out = Execute(model, input, Mode::kEval).to(at::kCPU, at::kFloat).contiguous();
+    const at::Tensor out =
+        Execute(model, input, {Mode::kEval, width}).to(at::kCPU, at::kFloat).contiguous();
     logits.insert(logits.end(), out.data_ptr<float>(), out.data_ptr<float>() + out.numel());
     progress(first + count);
   }

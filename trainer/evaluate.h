@@ -32,9 +32,10 @@ struct Agreement {
 };
 Agreement Compare(const Evaluation& a, const Evaluation& b);
 
-// The network in eval mode on every sample, in order. `progress` is told the images done. The same
-// numbers every time: batches of one size, no random choice.
-Evaluation Evaluate(const TrainerModel& model, const Samples& samples,
+// The network in eval mode, at one of its widths (0: the widest), on every sample, in order.
+// `progress` is told the images done. The same numbers every time: batches of one size, no random
+// choice.
+Evaluation Evaluate(const TrainerModel& model, int width, const Samples& samples,
                     const Preprocessing& preprocessing,
                     const std::function<void(size_t done)>& progress);
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <array>
+#include <limits>
 
 #include "trainer/normalise.h"
 #include "trainer/quantizers.h"
@@ -25,7 +26,7 @@ struct Plan {
 
   explicit Plan(const Network& network) : steps(network.nodes.size()) {
     for (const Node& node : network.nodes)
-      for (Value v : node.inputs) ++steps[static_cast<size_t>(v)].uses;
+      for (const Value v : node.inputs) ++steps[static_cast<size_t>(v)].uses;
     ++steps[static_cast<size_t>(network.output)].uses;
     for (size_t i = 0; i < steps.size(); ++i)
       if (network.nodes[i].kind == NodeKind::kBatchNorm) Fuse(network, static_cast<int>(i));
@@ -64,144 +65,250 @@ struct Plan {
   }
 };
 
-struct Forward {
-  const TrainerModel& model;
-  Mode mode;
-  Precision precision;
-
-  at::Tensor Optional(const std::string& name) const {
-    return model.contains(name) ? model.at(name) : at::Tensor();
-  }
-
-  at::Tensor Weights(const Node& node) const {
-    const at::Tensor& weight = model.at(node.weight);
-    if (precision == Precision::kFloat) return weight;
-    switch (node.weights) {
-      case WeightQuantizer::kFloat:
-        return weight;
-      case WeightQuantizer::kRecu:
-        return RecuWeights(weight, model.at(node.name + ".alpha"), model.at(node.name + ".tau"));
-      case WeightQuantizer::kMcDonnell:
-        return McDonnellWeights(weight);
-    }
-    return weight;
-  }
-
-  at::Tensor Conv(const Node& node, at::Tensor x) const {
-    const Window& w = node.window;
-    std::array<int64_t, 2> pad{w.pad_top, w.pad_left};
-    if (w.pad_top != w.pad_bottom || w.pad_left != w.pad_right) {
-      x = at::constant_pad_nd(x, {w.pad_left, w.pad_right, w.pad_top, w.pad_bottom});
-      pad = {0, 0};
-    }
-    return at::conv2d(x, Weights(node), node.bias ? model.at(node.name + ".bias") : at::Tensor(),
-                      {w.stride_h, w.stride_w}, pad);
-  }
-
-  at::Tensor BatchNorm(const Node& node, const at::Tensor& x) const {
-    return at::batch_norm(x, Optional(node.name + ".weight"), Optional(node.name + ".bias"),
-                          model.at(node.name + ".running_mean"),
-                          model.at(node.name + ".running_var"), /*training=*/false,
-                          kBatchNormMomentum, node.eps, /*cudnn_enabled=*/true);
-  }
-
-  // A batch norm in training with what follows it; `last` is the last node of them.
-  at::Tensor Normalise(const Node& last, const Plan::Step& step,
-                       const std::vector<at::Tensor>& values) const {
-    const Network& network = model.network();
-    const Node& norm = network.node(step.normalise);
-    at::Tensor residual;
-    if (step.add >= 0) {
-      const std::vector<Value>& inputs = network.node(step.add).inputs;
-      residual = values[static_cast<size_t>(inputs[inputs[0] == step.normalise ? 1 : 0])];
-    }
-    const at::Tensor batches = Optional(norm.name + ".num_batches_tracked");
-    if (batches.defined()) batches.add_(1);
-    return NormaliseAddRectify(values[static_cast<size_t>(norm.inputs[0])],
-                               {Optional(norm.name + ".weight"), Optional(norm.name + ".bias"),
-                                model.at(norm.name + ".running_mean"),
-                                model.at(norm.name + ".running_var"), norm.eps, kBatchNormMomentum},
-                               residual,
-                               last.kind == NodeKind::kRelu       ? Rectifier::kRelu
-                               : last.kind == NodeKind::kHardtanh ? Rectifier::kHardtanh
-                                                                  : Rectifier::kNone);
-  }
-
-  // Later users of x get what RecuSign gives back for them.
-  at::Tensor Quantize(const Node& node, at::Tensor& x) const {
-    if (precision == Precision::kFloat || node.activations == ActivationQuantizer::kNone) return x;
-    if (mode == Mode::kEval) return at::sign(x);
-    RecuSigns result = RecuSign(x);
-    x = std::move(result.unchanged);
-    return std::move(result.signs);
-  }
-
-  at::Tensor Pool(const Node& node, const at::Tensor& x) const {
-    const Window& w = node.window;
-    return at::avg_pool2d(x, {w.kernel_h, w.kernel_w}, {w.stride_h, w.stride_w},
-                          {w.pad_top, w.pad_left}, /*ceil_mode=*/false,
-                          /*count_include_pad=*/true);
-  }
-
-  at::Tensor Run(const Node& node, std::vector<at::Tensor>& values) const {
-    at::Tensor& x = values[static_cast<size_t>(node.inputs[0])];
-    switch (node.kind) {
-      case NodeKind::kInput:
-        break;  // has no inputs; Execute sets it
-      case NodeKind::kConv:
-        return Conv(node, x);
-      case NodeKind::kLinear:
-        return at::linear(x, Weights(node),
-                          node.bias ? model.at(node.name + ".bias") : at::Tensor());
-      case NodeKind::kBatchNorm:
-        return BatchNorm(node, x);
-      case NodeKind::kQuantize:
-        return Quantize(node, x);
-      case NodeKind::kRelu:
-        return at::relu(x);
-      case NodeKind::kHardtanh:
-        return at::hardtanh(x);
-      case NodeKind::kAdd:
-        return x + values[static_cast<size_t>(node.inputs[1])];
-      case NodeKind::kAvgPool:
-        return Pool(node, x);
-      case NodeKind::kGlobalAvgPool:
-        return x.mean({2, 3});
-      case NodeKind::kPadChannels:
-        return at::constant_pad_nd(x, {0, 0, 0, 0, node.pad_before, node.pad_after});
-    }
-    return x;
-  }
+// A value of the network: x * scale. Codes keep their scale apart until somebody needs the product.
+struct Scaled {
+  at::Tensor x;
+  double scale = 1;
 };
+
+class Forward {
+ public:
+  Forward(const TrainerModel& model, const Execution& execution)
+      : model_(model),
+        network_(model.network()),
+        plan_(network_),
+        training_(execution.mode == Mode::kTrain),
+        width_(execution.width != 0 ? execution.width : network_.widest()),
+        random_(execution.random),
+        update_statistics_(execution.update_statistics),
+        values_(network_.nodes.size()) {}
+
+  at::Tensor Run(const at::Tensor& input) {
+    for (size_t i = 0; i < values_.size(); ++i) {
+      const Node& node = network_.nodes[i];
+      const Plan::Step& step = plan_.steps[i];
+      if (training_ && step.skipped) continue;
+      if (node.kind == NodeKind::kInput) {
+        values_[i] = {input};
+      } else if (training_ && step.normalise >= 0) {
+        values_[i] = {Normalise(node, step)};
+        for (const int v : {step.normalise, step.add})
+          if (v >= 0 && v != static_cast<int>(i)) Release(network_.node(v));
+      } else {
+        values_[i] = Evaluate(node);
+      }
+      Release(node);
+    }
+    return Real(network_.output);
+  }
+
+ private:
+  Scaled& at(Value v) { return values_[static_cast<size_t>(v)]; }
+  at::Tensor Real(Value v) {
+    const Scaled& value = at(v);
+    return value.scale == 1 ? value.x : value.x * value.scale;
+  }
+  at::Tensor Optional(const std::string& name) const {
+    return !name.empty() && model_.contains(name) ? model_.at(name) : at::Tensor();
+  }
+  void Release(const Node& node) {  // values that nobody reads any more
+    for (const Value v : node.inputs)
+      if (--plan_[v].uses == 0) at(v).x = at::Tensor();
+  }
+
+  Scaled Evaluate(const Node& node);
+  Quantized Weights(const Node& node) const;
+  at::Tensor Layer(const Node& node);
+  at::Tensor Product(const Node& node, const at::Tensor& x, const at::Tensor& weights) const;
+  at::Tensor Normalise(const Node& last, const Plan::Step& step);
+  at::Tensor BatchNorm(const Node& node, const at::Tensor& x) const;
+  Scaled Quantize(const Node& node);
+  Scaled Dropout(const Node& node);
+  Scaled Concat(const Node& node);
+
+  const TrainerModel& model_;
+  const Network& network_;
+  Plan plan_;
+  bool training_;
+  int width_;
+  Random* random_;
+  bool update_statistics_;
+  std::vector<Scaled> values_;
+};
+
+Quantized Forward::Weights(const Node& node) const {
+  WeightTensors tensors;
+  tensors.weight = model_.at(node.weight);
+  tensors.tau = Optional(node.name + ".tau");
+  tensors.mixture = Optional(node.name + ".mix_weight.alpha_weight");
+  if (network_.node(node.inputs[0]).kind == NodeKind::kInput) tensors.input_std = network_.input_std;
+  Quantized weights = QuantizeWeights(AtWidth(node.weights, width_), tensors);
+  if (node.alpha.empty()) return weights;
+  std::vector<int64_t> an_output(static_cast<size_t>(tensors.weight.dim()), 1);
+  an_output[0] = -1;
+  const at::Tensor alpha = model_.at(node.alpha).view(an_output);
+  weights.scale = weights.scale.defined() ? weights.scale * alpha : alpha;
+  return weights;
+}
+
+// A convolution or dense layer without bias.
+at::Tensor Forward::Product(const Node& node, const at::Tensor& x,
+                            const at::Tensor& weights) const {
+  if (node.kind == NodeKind::kLinear) return at::linear(x, weights);
+  const Window& w = node.window;
+  if (w.pad_top == w.pad_bottom && w.pad_left == w.pad_right)
+    return at::conv2d(x, weights, {}, {w.stride_h, w.stride_w}, {w.pad_top, w.pad_left});
+  return at::conv2d(
+      at::constant_pad_nd(x, {w.pad_left, w.pad_right, w.pad_top, w.pad_bottom}), weights, {},
+      {w.stride_h, w.stride_w});
+}
+
+at::Tensor Forward::Layer(const Node& node) {
+  const Scaled& input = at(node.inputs[0]);
+  const Quantized weights = Weights(node);
+  at::Tensor scale = weights.scale;
+  if (input.scale != 1)
+    scale = scale.defined() ? scale * input.scale
+                            : at::scalar_tensor(input.scale, weights.codes.options()
+                                                                 .requires_grad(false));
+  at::Tensor y;
+  if (!scale.defined()) {
+    y = Product(node, input.x, weights.codes);
+  } else if (input.x.scalar_type() == at::kDouble) {
+    // [o, 1, 1, 1] is a column of weights, and [o, 1, 1] of results.
+    const bool channels = scale.dim() > 0 && scale.numel() > 1;
+    if (channels && node.kind == NodeKind::kConv) scale = scale.view({-1, 1, 1});
+    if (channels && node.kind == NodeKind::kLinear) scale = scale.view({-1});
+    y = Product(node, input.x, weights.codes) * scale;
+  } else {
+    y = Product(node, input.x, weights.codes * scale);
+  }
+  if (!node.bias) return y;
+  const at::Tensor bias = model_.at(node.name + ".bias") * node.weights.t_ex;  // methods.md 5.1
+  return y + (node.kind == NodeKind::kConv ? bias.view({-1, 1, 1}) : bias);
+}
+
+at::Tensor Forward::BatchNorm(const Node& node, const at::Tensor& x) const {
+  const std::string prefix = BatchNormPrefix(node, width_);
+  return at::batch_norm(x, Optional(prefix + ".weight"), Optional(prefix + ".bias"),
+                        model_.at(prefix + ".running_mean"), model_.at(prefix + ".running_var"),
+                        /*training=*/false, kBatchNormMomentum, node.eps, /*cudnn_enabled=*/true);
+}
+
+// A batch norm in training with what follows it; `last` is the last node of them.
+at::Tensor Forward::Normalise(const Node& last, const Plan::Step& step) {
+  const Node& norm = network_.node(step.normalise);
+  at::Tensor residual;
+  if (step.add >= 0) {
+    const std::vector<Value>& inputs = network_.node(step.add).inputs;
+    residual = Real(inputs[inputs[0] == step.normalise ? 1 : 0]);
+  }
+  const std::string prefix = BatchNormPrefix(norm, width_);
+  at::Tensor mean = model_.at(prefix + ".running_mean");
+  at::Tensor variance = model_.at(prefix + ".running_var");
+  if (update_statistics_) {
+    const at::Tensor batches = Optional(prefix + ".num_batches_tracked");
+    if (batches.defined()) batches.add_(1);
+  } else {
+    mean = mean.clone();
+    variance = variance.clone();
+  }
+  return NormaliseAddRectify(Real(norm.inputs[0]),
+                             {Optional(prefix + ".weight"), Optional(prefix + ".bias"), mean,
+                              variance, norm.eps, kBatchNormMomentum},
+                             residual,
+                             last.kind == NodeKind::kRelu       ? Rectifier::kRelu
+                             : last.kind == NodeKind::kHardtanh ? Rectifier::kHardtanh
+                                                                : Rectifier::kNone);
+}
+
+// Later users of the input get what the quantizer gives back for them.
+Scaled Forward::Quantize(const Node& node) {
+  Scaled& input = at(node.inputs[0]);
+  if (input.scale != 1) input = {Real(node.inputs[0])};
+  const QuantizedActivations result =
+      QuantizeActivations(AtWidth(node.activations, width_), input.x, training_,
+                          Optional(node.name + ".alpha_activ"));
+  return {result.codes, result.scale};
+}
+
+// The generator's whole state is one number of the run's own source, so that a resumed run goes on
+// exactly.
+Scaled Forward::Dropout(const Node& node) {
+  const Scaled& input = at(node.inputs[0]);
+  if (!training_ || random_ == nullptr) return input;
+  const double kept = 1 - node.probability;
+  at::Generator generator = at::globalContext().defaultGenerator(input.x.device()).clone();
+  generator.set_current_seed(random_->Next());
+  const at::Tensor mask = at::empty_like(input.x).bernoulli_(kept, generator);
+  return {input.x * mask.div_(kept), input.scale};
+}
+
+Scaled Forward::Concat(const Node& node) {
+  std::vector<at::Tensor> parts;
+  for (const Value v : node.inputs) parts.push_back(Real(v));
+  return {at::cat(parts, 1)};
+}
+
+Scaled Forward::Evaluate(const Node& node) {
+  const Value from = node.inputs[0];
+  const Window& w = node.window;
+  switch (node.kind) {
+    case NodeKind::kInput:
+      break;  // Run sets it
+    case NodeKind::kConv:
+    case NodeKind::kLinear:
+      return {Layer(node)};
+    case NodeKind::kBatchNorm:
+      return {BatchNorm(node, Real(from))};
+    case NodeKind::kQuantize:
+      return Quantize(node);
+    case NodeKind::kRelu:
+      return {at::relu(Real(from))};
+    case NodeKind::kHardtanh:
+      return {at::hardtanh(Real(from))};
+    case NodeKind::kClip:
+      return {width_ == 32 ? at::relu(Real(from)) : at::clamp(Real(from), 0, 1)};
+    case NodeKind::kPRelu:
+      return {at::prelu(Real(from), model_.at(node.name + ".weight"))};
+    case NodeKind::kBias:
+      return {Real(from) + model_.at(node.name + ".bias")};
+    case NodeKind::kAdd:
+      return {Real(from) + Real(node.inputs[1])};
+    case NodeKind::kConcat:
+      return Concat(node);
+    case NodeKind::kMaxPool: {
+      at::Tensor x = at(from).x;
+      const bool even = w.pad_top == w.pad_bottom && w.pad_left == w.pad_right;
+      if (!even)
+        x = at::constant_pad_nd(x, {w.pad_left, w.pad_right, w.pad_top, w.pad_bottom},
+                                -std::numeric_limits<double>::infinity());
+      return {at::max_pool2d(x, {w.kernel_h, w.kernel_w}, {w.stride_h, w.stride_w},
+                             even ? std::array<int64_t, 2>{w.pad_top, w.pad_left}
+                                  : std::array<int64_t, 2>{0, 0}),
+              at(from).scale};
+    }
+    case NodeKind::kAvgPool:
+      return {at::avg_pool2d(Real(from), {w.kernel_h, w.kernel_w}, {w.stride_h, w.stride_w},
+                             {w.pad_top, w.pad_left}, /*ceil_mode=*/false,
+                             /*count_include_pad=*/true)};
+    case NodeKind::kGlobalAvgPool:
+      return {Real(from).mean({2, 3})};
+    case NodeKind::kPadChannels:
+      return {at::constant_pad_nd(Real(from), {0, 0, 0, 0, node.pad_before, node.pad_after})};
+    case NodeKind::kFlatten:
+      return {at(from).x.flatten(1), at(from).scale};
+    case NodeKind::kDropout:
+      return Dropout(node);
+  }
+  return at(from);
+}
 
 }  // namespace
 
-at::Tensor Execute(const TrainerModel& model, const at::Tensor& input, Mode mode,
-                   Precision precision) {
-  const Network& network = model.network();
-  Plan plan(network);
-  const Forward forward{model, mode, precision};
-  std::vector<at::Tensor> values(network.nodes.size());
-  const auto release = [&](const Node& node) {  // values that nobody reads any more
-    for (Value v : node.inputs)
-      if (--plan[v].uses == 0) values[static_cast<size_t>(v)] = at::Tensor();
-  };
-  for (size_t i = 0; i < values.size(); ++i) {
-    const Node& node = network.nodes[i];
-    const Plan::Step& step = plan.steps[i];
-    if (mode == Mode::kTrain && step.skipped) continue;
-    if (node.kind == NodeKind::kInput) {
-      values[i] = input;
-    } else if (mode == Mode::kTrain && step.normalise >= 0) {
-      values[i] = forward.Normalise(node, step, values);
-      for (int v : {step.normalise, step.add})
-        if (v >= 0 && v != static_cast<int>(i)) release(network.node(v));
-    } else {
-      values[i] = forward.Run(node, values);
-    }
-    release(node);
-  }
-  return values[static_cast<size_t>(network.output)];
+at::Tensor Execute(const TrainerModel& model, const at::Tensor& input,
+                   const Execution& execution) {
+  return Forward(model, execution).Run(input);
 }
 
 }  // namespace lbrt

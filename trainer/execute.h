@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "trainer/model.h"
+#include "trainer/random.h"
 
 namespace lbrt {
 
@@ -12,12 +13,18 @@ enum class Mode {
   kEval,   // running statistics, plain quantizers: the float network that a checkpoint means
 };
 
-// What becomes of the quantizers: kFloat leaves them out (weights as they are, activations
-// unquantized), the plain network of the same topology.
-enum class Precision { kQuantized, kFloat };
+struct Execution {
+  Mode mode = Mode::kEval;
+  int width = 0;             // 0: the network's widest, where it has widths
+  Random* random = nullptr;  // for dropout in training; without it, none
+  bool update_statistics = true;  // kTrain: the running ones
+};
 
 // input [n, c, h, w] of the model's type and device -> logits [n, classes].
-at::Tensor Execute(const TrainerModel& model, const at::Tensor& input, Mode mode,
-                   Precision precision = Precision::kQuantized);
+//
+// In float64, layers of integer codes are convolved as such and scaled afterwards, so that their
+// sums are exact and ties are ties; in float32 the scales are multiplied into the weights, which
+// are fewer.
+at::Tensor Execute(const TrainerModel& model, const at::Tensor& input, const Execution& execution);
 
 }  // namespace lbrt

@@ -43,21 +43,28 @@ int64_t LayerFanIn(const Network& network, const TensorSpec& spec) {
   return 1;
 }
 
+double TruncatedNormal(Random& random) {
+  for (;;)
+    if (const double x = random.Normal(); std::abs(x) <= 2) return x;
+}
+
 double Draw(const Network& network, const TensorSpec& spec, Random& random) {
-  switch (spec.init) {
-    case Init::kZeros:
-      return 0;
-    case Init::kOnes:
-      return 1;
+  switch (spec.init.kind) {
+    case Init::kConstant:
+      return spec.init.value;
     case Init::kUniform01:
       return random.Uniform();
+    case Init::kNormal:
+      return random.Normal() * spec.init.value;
+    case Init::kTruncatedNormal:
+      return TruncatedNormal(random) * spec.init.value;
     case Init::kKaimingNormalFanIn:
       return random.Normal() * std::sqrt(2.0 / static_cast<double>(FanIn(spec.shape)));
     case Init::kKaimingNormalFanOut: {
       const int64_t fan_out = FanIn(spec.shape) / spec.shape[1] * spec.shape[0];
       return random.Normal() * std::sqrt(2.0 / static_cast<double>(fan_out));
     }
-    case Init::kTorchLinear:
+    case Init::kTorchDefault:
       return (2 * random.Uniform() - 1) / std::sqrt(static_cast<double>(LayerFanIn(network, spec)));
   }
   return 0;
@@ -75,7 +82,8 @@ TrainerModel::TrainerModel(Network network, at::ScalarType type, at::Device devi
     const auto options =
         at::TensorOptions().dtype(IsFloat(spec.type) ? type : TorchType(spec.type)).device(device);
     at::Tensor tensor = at::zeros(spec.shape, options);
-    if (!spec.buffer) {
+    if (spec.role == Role::kConstant) tensor.fill_(static_cast<float>(spec.init.value));
+    if (spec.trains()) {
       tensor.requires_grad_(true);
       parameters_.push_back(spec.name);
     }
@@ -102,8 +110,18 @@ void TrainerModel::Initialise(Random& random) {
 }
 
 void TrainerModel::Load(const StateDict& state) {
+  for (const std::string& name : LoadMatching(state)) state.at(name);  // throws
+}
+
+std::vector<std::string> TrainerModel::LoadMatching(const StateDict& state) {
   at::NoGradGuard no_grad;
+  std::vector<std::string> missing;
   for (const TensorSpec& spec : network_.tensors) {
+    if (spec.role == Role::kConstant) continue;
+    if (!state.contains(spec.name)) {
+      missing.push_back(spec.name);
+      continue;
+    }
     const HostTensor& tensor = state.at(spec.name);
     if (tensor.shape != spec.shape && !(IsScalar(tensor.shape) && IsScalar(spec.shape)))
       throw InputError("tensor \"" + spec.name + "\"", "has shape " + ShapeText(tensor.shape) +
@@ -111,6 +129,7 @@ void TrainerModel::Load(const StateDict& state) {
                                                            ShapeText(spec.shape));
     at(spec.name).copy_(FromHost(tensor).reshape(spec.shape));
   }
+  return missing;
 }
 
 StateDict TrainerModel::ToStateDict() const {

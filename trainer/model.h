@@ -22,6 +22,9 @@ class TrainerModel {
   // have shape [1] and the other way round. Throws InputError naming the first tensor that is
   // missing or has another shape.
   void Load(const StateDict& state);
+  // The same for the tensors that `state` has; returns the names of the others. A tensor that is
+  // there must fit.
+  std::vector<std::string> LoadMatching(const StateDict& state);
   StateDict ToStateDict() const;  // in the order of network().tensors; float64 stays float64
 
   const Network& network() const { return network_; }

@@ -1,13 +1,15 @@
 #include "trainer/recipe.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <set>
 #include <sstream>
 
 #include "images/error.h"
 #include "images/file.h"
+#include "network/architecture.h"
 
 namespace lbrt {
 namespace {
@@ -21,30 +23,29 @@ void Check(const Recipe& r, const std::string& name) {
   Require(r.batch >= 2, name, "batch must be at least 2 (batch norms need it)");
   Require(r.rate.lr > 0 && std::isfinite(r.rate.lr), name, "lr must be above 0");
   Require(r.rate.lr_min >= 0 && r.rate.lr_min <= r.rate.lr, name, "lr-min must be in 0 .. lr");
-  Require(r.rate.warmup >= 0, name, "warmup must be at least 0");
-  Require(r.sgd.momentum >= 0 && r.sgd.momentum < 1, name, "momentum must be in 0 .. 1");
-  Require(r.sgd.weight_decay >= 0, name, "weight-decay must be at least 0");
+  Require(r.rate.warmup >= 0 && r.rate.warmup < 2 * r.rate.epochs, name,
+          "warmup must be at least 0 and below twice the epochs");
+  Require(r.rate.factors.size() <= r.rate.milestones.size(), name,
+          "factors must not be more than milestones");
+  Require(r.optimizer.momentum >= 0 && r.optimizer.momentum < 1, name,
+          "momentum must be in 0 .. 1");
+  Require(r.optimizer.weight_decay >= 0, name, "weight-decay must be at least 0");
   Require((r.tau_min == 0 && r.tau_max == 0) ||
               (r.tau_min > 0.5 && r.tau_min <= r.tau_max && r.tau_max <= 1),
           name, "tau-min and tau-max must satisfy 0.5 < tau-min <= tau-max <= 1");
+  Require(r.lra >= 0 && r.cd >= 0, name, "lra and cd must be at least 0");
   const Preprocessing& p = r.preprocessing;
-  const size_t channels = static_cast<size_t>(p.channels);
-  Require(p.channels == 1 || p.channels == 3, name, "channels must be 1 or 3");
+  Require(p.channels == 1 || p.channels == 3, name, "mean needs 1 or 3 numbers, one a channel");
   Require(p.resize >= 0 && p.pad >= 0 && p.crop_height >= 0 && p.crop_width >= 0, name,
           "resize, crop and pad must be at least 0");
-  Require(p.mean.size() == channels && p.std.size() == channels, name,
-          "mean and std need one number a channel");
-  for (double s : p.std) Require(s > 0, name, "std must be above 0");
+  Require(p.std.size() == p.mean.size(), name, "mean and std need one number a channel");
+  for (const double s : p.std) Require(s > 0, name, "std must be above 0");
 }
 
+// The shortest text that reads back the same.
 std::string Number(double value) {
   char text[32];
-  // The shortest form that reads back the same.
-  for (int digits = 1; digits <= 17; ++digits) {
-    std::snprintf(text, sizeof text, "%.*g", digits, value);
-    if (std::strtod(text, nullptr) == value) break;
-  }
-  return text;
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
 template <typename T>
@@ -54,50 +55,95 @@ std::string List(const std::vector<T>& values) {
   return "[" + text + "]";
 }
 
+std::string Joined(const std::vector<std::string>& parts) {
+  std::string text;
+  for (const std::string& part : parts) text += (text.empty() ? "" : ",") + part;
+  return text;
+}
+
+// The text of a recipe with some keys replaced: those of the overrides come last, once.
+std::string Replaced(const std::string& text, const std::string& name,
+                     const Overrides& overrides, const CLI::App& app) {
+  std::istringstream stream(text);
+  std::map<std::string, std::vector<std::string>> values;
+  std::vector<std::string> order;
+  const auto set = [&](const std::string& key, std::vector<std::string> inputs) {
+    if (values.count(key) == 0) order.push_back(key);
+    values[key] = std::move(inputs);
+  };
+  for (const CLI::ConfigItem& item : app.get_config_formatter()->from_config(stream)) {
+    // CLI11 would silently take the first of two.
+    Require(values.count(item.fullname()) == 0, name, "has \"" + item.name + "\" twice");
+    set(item.fullname(), item.inputs);
+  }
+  for (const auto& [key, value] : overrides) {
+    // One bit list for all, or one for each: the later key is meant.
+    if (key == "bits") {
+      values.erase("weight_bits");
+      values.erase("activation_bits");
+    }
+    set(key, {value});
+  }
+  std::string result;
+  for (const std::string& key : order) {
+    if (values.count(key) == 0) continue;
+    result += key + " = [";
+    for (const std::string& value : values[key])
+      result += (result.ends_with('[') ? "\"" : ", \"") + value + "\"";
+    result += "]\n";
+  }
+  return result;
+}
+
 }  // namespace
 
-Recipe ParseRecipe(const std::string& text, const std::string& name) {
+Recipe ParseRecipe(const std::string& text, const std::string& name, const Overrides& overrides) {
   Recipe r;
-  std::string arguments, schedule = "cosine", augment = "none";
+  std::string schedule = "cosine", augment = "none", optimizer = "sgd", targets = "recursive";
   std::vector<int> crop;
+  std::map<std::string, std::vector<std::string>> arguments;
   CLI::App app;
   app.set_help_flag();
   app.allow_config_extras(CLI::config_extras_mode::error);
   app.add_option("--network", r.network)->required();
-  app.add_option("--arguments", arguments);
+  for (const std::string& argument : ArgumentNames())
+    app.add_option("--" + argument, arguments[argument]);
   app.add_option("--epochs", r.rate.epochs)->required();
   app.add_option("--batch", r.batch)->required();
+  app.add_option("--optimizer", optimizer);
   app.add_option("--lr", r.rate.lr)->required();
   app.add_option("--lr-min", r.rate.lr_min);
   app.add_option("--schedule", schedule)->required();
   app.add_option("--warmup", r.rate.warmup);
   app.add_option("--milestones", r.rate.milestones);
-  app.add_option("--momentum", r.sgd.momentum);
-  app.add_option("--weight-decay", r.sgd.weight_decay);
+  app.add_option("--factors", r.rate.factors);
+  app.add_option("--momentum", r.optimizer.momentum);
+  app.add_option("--nesterov", r.optimizer.nesterov);
+  app.add_option("--weight-decay", r.optimizer.weight_decay);
+  app.add_option("--targets", targets);
   app.add_option("--tau-min", r.tau_min);
   app.add_option("--tau-max", r.tau_max);
+  app.add_option("--lra", r.lra);
+  app.add_option("--cd", r.cd);
   app.add_option("--augment", augment);
-  app.add_option("--channels", r.preprocessing.channels);
   app.add_option("--resize", r.preprocessing.resize);
   app.add_option("--crop", crop)->expected(1, 2);
   app.add_option("--pad", r.preprocessing.pad);
   app.add_option("--mean", r.preprocessing.mean)->required();
   app.add_option("--std", r.preprocessing.std)->required();
-  std::istringstream stream(text);
   try {
-    // CLI11 would silently take the first of two.
-    std::set<std::string> keys;
-    for (const CLI::ConfigItem& item : app.get_config_formatter()->from_config(stream))
-      Require(keys.insert(item.fullname()).second, name, "has \"" + item.name + "\" twice");
-    stream = std::istringstream(text);
+    std::istringstream stream(Replaced(text, name, overrides, app));
     app.parse_from_stream(stream);
   } catch (const CLI::Error& error) {
     throw InputError(name, error.what());
   }
   try {
-    r.arguments = ParseArguments(arguments);
+    for (const auto& [argument, values] : arguments)
+      if (!values.empty()) r.arguments[argument] = Joined(values);
     r.rate.schedule = ParseSchedule(schedule);
-    r.augment = ParseAugment(augment);
+    r.augment = ParseAugmentation(augment);
+    r.targets = ParseTargets(targets);
+    r.optimizer.kind = ParseOptimizer(optimizer);
   } catch (const InputError& error) {
     throw InputError(name, error.what());
   }
@@ -105,34 +151,40 @@ Recipe ParseRecipe(const std::string& text, const std::string& name) {
     r.preprocessing.crop_height = crop.front();
     r.preprocessing.crop_width = crop.back();
   }
+  r.preprocessing.channels = static_cast<int>(r.preprocessing.mean.size());
   Check(r, name);
   return r;
 }
 
-Recipe ReadRecipe(const std::string& path) {
+Recipe ReadRecipe(const std::string& path, const Overrides& overrides) {
   const std::vector<uint8_t> bytes = ReadFile(path);
-  return ParseRecipe(std::string(bytes.begin(), bytes.end()), path);
+  return ParseRecipe(std::string(bytes.begin(), bytes.end()), path, overrides);
 }
 
 std::string RecipeText(const Recipe& r) {
   std::ostringstream t;
-  t << "network = \"" << r.network << "\"\n"
-    << "arguments = \"" << ArgumentsText(r.arguments) << "\"\n"
-    << "epochs = " << r.rate.epochs << "\n"
+  t << "network = \"" << r.network << "\"\n";
+  for (const auto& [name, value] : r.arguments) t << name << " = \"" << value << "\"\n";
+  t << "epochs = " << r.rate.epochs << "\n"
     << "batch = " << r.batch << "\n"
+    << "optimizer = \"" << OptimizerName(r.optimizer.kind) << "\"\n"
     << "lr = " << Number(r.rate.lr) << "\n"
     << "lr-min = " << Number(r.rate.lr_min) << "\n"
     << "schedule = \"" << ScheduleName(r.rate.schedule) << "\"\n"
     << "warmup = " << r.rate.warmup << "\n";
   if (!r.rate.milestones.empty()) t << "milestones = " << List(r.rate.milestones) << "\n";
-  t << "momentum = " << Number(r.sgd.momentum) << "\n"
-    << "weight-decay = " << Number(r.sgd.weight_decay) << "\n"
+  if (!r.rate.factors.empty()) t << "factors = " << List(r.rate.factors) << "\n";
+  t << "momentum = " << Number(r.optimizer.momentum) << "\n"
+    << "nesterov = " << (r.optimizer.nesterov ? "true" : "false") << "\n"
+    << "weight-decay = " << Number(r.optimizer.weight_decay) << "\n"
+    << "targets = \"" << TargetsName(r.targets) << "\"\n"
     << "tau-min = " << Number(r.tau_min) << "\n"
     << "tau-max = " << Number(r.tau_max) << "\n"
-    << "augment = \"" << AugmentName(r.augment) << "\"\n";
+    << "lra = " << Number(r.lra) << "\n"
+    << "cd = " << Number(r.cd) << "\n"
+    << "augment = \"" << AugmentationName(r.augment) << "\"\n";
   const Preprocessing& p = r.preprocessing;
-  t << "channels = " << p.channels << "\n"
-    << "resize = " << p.resize << "\n"
+  t << "resize = " << p.resize << "\n"
     << "crop = " << List(std::vector<int>{p.crop_height, p.crop_width}) << "\n"
     << "pad = " << p.pad << "\n"
     << "mean = " << List(p.mean) << "\n"
@@ -145,6 +197,12 @@ void Recipe::SetEpochs(int epochs) {
     milestone =
         static_cast<int>(std::lround(static_cast<double>(milestone) * epochs / rate.epochs));
   rate.epochs = epochs;
+}
+
+Network Recipe::Build() const {
+  Network built = BuildNetwork(network, WithBitsRead(arguments));
+  built.input_std = preprocessing.std;
+  return built;
 }
 
 }  // namespace lbrt

@@ -2,12 +2,14 @@
 // trainer/recipes; the text goes into every checkpoint.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
+#include "images/augment.h"
 #include "images/preprocess.h"
 #include "network/network.h"
-#include "trainer/samples.h"
+#include "trainer/optimizer.h"
 #include "trainer/schedule.h"
 #include "trainer/step.h"
 
@@ -15,22 +17,30 @@ namespace lbrt {
 
 struct Recipe {
   std::string network;  // as BuildNetwork takes it
-  Arguments arguments;
+  Arguments arguments;  // the keys that are builder arguments
   int batch = 128;
   LearningRate rate;  // has the number of epochs
-  SgdOptions sgd;
+  OptimizerOptions optimizer;
+  Targets targets = Targets::kRecursive;  // of networks with widths
   double tau_min = 0, tau_max = 0;  // ReCU: 0.5 < tau_min <= tau_max; both 0 for other systems
-  Augment augment = Augment::kNone;
+  double lra = 0.01, cd = 0;        // a search's alphas: learning rate, weight of the complexity
+  Augmentation augment = Augmentation::kNone;
   Preprocessing preprocessing;
 
   // The recipe for another number of epochs: cosine and tau use that number, step milestones scale
   // with it, restart schedules are cut.
   void SetEpochs(int epochs);
+  // The network, with the files that its arguments name read, and the input's deviations.
+  Network Build() const;
 };
 
+// Keys and values that replace those of a recipe's text, in order; values as on a command line.
+using Overrides = std::vector<std::pair<std::string, std::string>>;
+
 // `name` stands in messages. Throws InputError for unknown keys and unusable values.
-Recipe ParseRecipe(const std::string& text, const std::string& name);
-Recipe ReadRecipe(const std::string& path);
+Recipe ParseRecipe(const std::string& text, const std::string& name,
+                   const Overrides& overrides = {});
+Recipe ReadRecipe(const std::string& path, const Overrides& overrides = {});
 // As TOML with every key, numbers exact: ParseRecipe gives the same recipe back.
 std::string RecipeText(const Recipe& recipe);
 

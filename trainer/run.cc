@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <sstream>
 
 #include "images/dataset.h"
@@ -15,6 +16,7 @@
 #include "images/file.h"
 #include "trainer/evaluate.h"
 #include "trainer/samples.h"
+#include "trainer/search.h"
 #include "trainer/step.h"
 
 namespace lbrt {
@@ -26,20 +28,36 @@ double Seconds(Clock::time_point since) {
   return std::chrono::duration<double>(Clock::now() - since).count();
 }
 
-constexpr char kMetricsHeader[] =
-    "epoch,lr,tau,train_loss,train_accuracy,test_loss,test_accuracy,seconds\n";
+std::string MetricsHeader(const std::vector<int>& widths) {
+  std::string text =
+      "epoch,lr,tau,train_loss,train_accuracy,test_loss,test_accuracy,complexity,seconds,"
+      "images_per_second,data_share";
+  for (const int width : widths)
+    for (const char* name : {"train_loss", "test_loss", "test_accuracy"})
+      text += "," + std::string(name) + "_w" + std::to_string(width);
+  return text + "\n";
+}
 
 std::string MetricsLine(const EpochResult& r) {
   char line[256];
-  std::snprintf(line, sizeof line, "%d,%.9g,%.9g,%.6f,%.3f,%.6f,%.3f,%.2f\n", r.epoch, r.lr, r.tau,
-                r.train_loss, r.train_accuracy, r.test_loss, r.test_accuracy, r.seconds);
-  return line;
+  std::snprintf(line, sizeof line, "%d,%.9g,%.9g,%.6f,%.3f,%.6f,%.3f,%.4f,%.2f,%.1f,%.4f", r.epoch,
+                r.lr, r.tau, r.train_loss, r.train_accuracy, r.test_loss, r.test_accuracy,
+                r.complexity, r.seconds, r.images_per_second, r.data_share);
+  std::string text = line;
+  for (const WidthResult& w : r.widths) {
+    if (w.width == 0) continue;
+    std::snprintf(line, sizeof line, ",%.6f,%.6f,%.3f", w.train_loss, w.test_loss,
+                  w.test_accuracy);
+    text += line;
+  }
+  return text + "\n";
 }
 
 // metrics.csv with the lines of epochs before `epoch` and `added` behind them: a run that died
 // between this file and its checkpoint does an epoch twice, the file shows it once.
-void WriteMetrics(const std::string& path, int epoch, const std::string& added) {
-  std::string text = kMetricsHeader;
+void WriteMetrics(const std::string& path, const std::string& header, int epoch,
+                  const std::string& added) {
+  std::string text = header;
   if (epoch > 0 && std::filesystem::exists(path)) {
     const std::vector<uint8_t> bytes = ReadFile(path);
     std::istringstream lines(std::string(bytes.begin(), bytes.end()));
@@ -64,19 +82,42 @@ std::string Labels(const Dataset& dataset, const Network& network) {
 
 // The network of a recipe; throws InputError where the two do not fit.
 Network NetworkFor(const Recipe& recipe) {
-  Network network = BuildNetwork(recipe.network, recipe.arguments);
+  Network network = recipe.Build();
   const int channels = network.nodes.front().channels;
   if (channels != recipe.preprocessing.channels)
-    throw InputError("recipe", "channels = " + std::to_string(recipe.preprocessing.channels) +
-                                   ", " + network.name + " takes " + std::to_string(channels));
+    throw InputError("recipe", "mean has " + std::to_string(recipe.preprocessing.channels) +
+                                   " channels, " + network.name + " takes " +
+                                   std::to_string(channels));
   const bool clips = std::any_of(network.nodes.begin(), network.nodes.end(), [](const Node& node) {
-    return node.weights == WeightQuantizer::kRecu;
+    return node.weights.kind == WeightQuantizer::kRecu;
   });
-  if (clips != (recipe.tau_max > 0))
-    throw InputError("recipe", network.name + (clips ? " needs tau-min and tau-max"
-                                                     : " has no use for tau-min and tau-max"));
+  if (clips && recipe.tau_max == 0)
+    throw InputError("recipe", network.name + " needs tau-min and tau-max");
   return network;
 }
+
+// The widths of a network, the widest first; a 0 where it has none.
+std::vector<int> Descending(const Network& network) {
+  if (network.widths.empty()) return {0};
+  return {network.widths.rbegin(), network.widths.rend()};
+}
+
+// The sums of an epoch so far: on the device, so that no step waits to read them.
+struct Sums {
+  std::vector<at::Tensor> losses;  // double, of each width, times images
+  at::Tensor correct;              // int64
+
+  void Add(const StepResult& step, size_t images) {
+    for (size_t i = 0; i < step.losses.size(); ++i) {
+      const at::Tensor loss = step.losses[i].to(at::kDouble) * static_cast<double>(images);
+      if (i == losses.size())
+        losses.push_back(loss);
+      else
+        losses[i] = losses[i] + loss;
+    }
+    correct = correct.defined() ? correct + step.correct : step.correct;
+  }
+};
 
 // Everything that one run changes, and what it goes on from.
 class Run {
@@ -86,8 +127,15 @@ class Run {
         events_(events),
         recipe_(options.recipe),
         model_(NetworkFor(recipe_), at::kFloat, ParseDevice(options.device)),
-        sgd_(model_, recipe_.sgd),
+        optimizers_(model_, recipe_.optimizer, ArchitectureOptimizer(recipe_)),
+        widths_(Descending(model_.network())),
         random_(options.seed) {
+    if (IsSearch(model_.network())) {
+      if (!options.latencies.empty()) latencies_ = LatencyTable::Read(options.latencies);
+      cost_.emplace(model_, latencies_ ? &*latencies_ : nullptr);
+    } else if (!options.latencies.empty()) {
+      throw InputError(options.latencies, "is for a search, expected a recipe with mode=search");
+    }
     Start();
     Open();
   }
@@ -99,21 +147,65 @@ class Run {
   }
 
  private:
+  static OptimizerOptions ArchitectureOptimizer(const Recipe& recipe) {
+    OptimizerOptions options;  // SGD of the same momentum and decay (methods.md 2.3)
+    options.momentum = recipe.optimizer.momentum;
+    options.weight_decay = recipe.optimizer.weight_decay;
+    return options;
+  }
+
   void Start() {
-    if (!options_.resume.empty()) {
-      const Checkpoint checkpoint = ReadCheckpoint(options_.resume);
-      RecipeOf(checkpoint, options_.resume);
-      model_.Load(checkpoint.state);
-      if (checkpoint.groups.count("optimizer")) sgd_.Load(checkpoint.groups.at("optimizer"));
-      epoch_ = static_cast<int>(Integer(checkpoint, "epoch"));
-      random_ = Random(static_cast<uint64_t>(Integer(checkpoint, "random_state")));
-      best_epoch_ = Integer(checkpoint, "best_epoch");
-      if (checkpoint.numbers.count("best_accuracy"))
-        best_accuracy_ = checkpoint.numbers.at("best_accuracy");
-      return;
-    }
+    if (!options_.teacher.empty()) StartTeacher();
+    if (!options_.resume.empty()) return Resume();
     model_.Initialise(random_);
-    if (!options_.init.empty()) model_.Load(ReadCheckpoint(options_.init).state);
+    if (options_.init.empty()) return;
+    const std::vector<std::string> left = model_.LoadMatching(ReadCheckpoint(options_.init).state);
+    if (!left.empty() && events_.note)
+      events_.note(options_.init + " lacks " + std::to_string(left.size()) +
+                   " tensors, which start anew: " + left[0] + (left.size() > 1 ? ", ..." : ""));
+  }
+
+  void Resume() {
+    const Checkpoint checkpoint = ReadCheckpoint(options_.resume);
+    RecipeOf(checkpoint, options_.resume);
+    model_.Load(checkpoint.state);
+    for (const auto& [name, optimizer] : {std::pair{"optimizer", &optimizers_.weights},
+                                          std::pair{"arch_optimizer", &optimizers_.architecture}})
+      if (checkpoint.groups.count(name)) optimizer->Load(checkpoint.groups.at(name));
+    epoch_ = static_cast<int>(Integer(checkpoint, "epoch"));
+    random_ = Random(static_cast<uint64_t>(Integer(checkpoint, "random_state")));
+    best_epoch_ = Integer(checkpoint, "best_epoch");
+    if (checkpoint.numbers.count("best_accuracy"))
+      best_accuracy_ = checkpoint.numbers.at("best_accuracy");
+    if (!checkpoint.integers.count("position")) return;
+    position_ = static_cast<size_t>(Integer(checkpoint, "position"));
+    order_seed_ = static_cast<uint64_t>(Integer(checkpoint, "order_seed"));
+    sums_.correct = at::scalar_tensor(Integer(checkpoint, "correct"), at::kLong)
+                        .to(model_.device());
+    for (size_t i = 0; i < widths_.size(); ++i) {
+      const auto loss = checkpoint.numbers.find("loss_sum_" + std::to_string(i));
+      if (loss == checkpoint.numbers.end())
+        throw InputError(options_.resume, "has no loss_sum_" + std::to_string(i));
+      sums_.losses.push_back(at::scalar_tensor(loss->second, at::kDouble).to(model_.device()));
+    }
+  }
+
+  // The teacher of methods.md 4.4: a network in full precision, in evaluation.
+  void StartTeacher() {
+    const Checkpoint checkpoint = ReadCheckpoint(options_.teacher);
+    const Network network =
+        checkpoint.text.count("network")
+            ? NetworkOf(checkpoint, "")
+            : BuildNetwork(options_.teacher_network,
+                           {{"form", "full-precision"},
+                            {"classes", std::to_string(model_.network().classes())},
+                            {"size", std::to_string(model_.network().nodes[0].height)}});
+    if (network.classes() != model_.network().classes())
+      throw InputError(options_.teacher, "knows " + std::to_string(network.classes()) +
+                                             " classes, expected " +
+                                             std::to_string(model_.network().classes()));
+    teacher_.emplace(network, at::kFloat, model_.device());
+    teacher_->Load(checkpoint.state);
   }
 
   int64_t Integer(const Checkpoint& checkpoint, const std::string& name) const {
@@ -126,14 +218,17 @@ class Run {
   void Open() {
     const Network& network = model_.network();
     const Node& input = network.nodes.front();
-    const int classes = network.node(network.output).channels;
-    const Dataset train = OpenDataset({options_.data}, Split::kTrain);
+    Dataset train = OpenDataset({options_.data}, Split::kTrain);
     labels_ = Labels(train, network);
-    train_ = Prepare(train, recipe_.preprocessing, input.height, input.width, classes, 0);
+    train_ = Prepare(std::move(train), recipe_.preprocessing, input.height, input.width, network.classes(), 0);
     test_ = Prepare(OpenDataset({options_.data}, Split::kTest), recipe_.preprocessing, input.height,
-                    input.width, classes, 0);
+                    input.width, network.classes(), 0);
     if (train_.size() < 2)
       throw InputError(options_.data, "holds one training image, expected more");
+    if (position_ >= train_.size())
+      throw InputError(options_.resume, "is at image " + std::to_string(position_) +
+                                            ", the data has " + std::to_string(train_.size()));
+    batcher_.emplace(train_, recipe_.preprocessing, model_.device());
     std::error_code error;
     std::filesystem::create_directories(options_.out, error);
     if (error) throw InputError(options_.out, "cannot be made: " + error.message());
@@ -148,10 +243,17 @@ class Run {
       r.tau = RecuTau(recipe_.tau_min, recipe_.tau_max, epoch_, recipe_.rate.epochs);
       SetTau(model_, r.tau);
     }
-    if (!Steps(r)) return false;
-    const Evaluation test = Evaluate(model_, test_, recipe_.preprocessing, [](size_t) {});
-    r.test_loss = test.loss;
-    r.test_accuracy = test.accuracy();
+    if (!Steps(r)) {
+      Save(CheckpointAt(/*within_epoch=*/true), /*best=*/false);
+      return false;
+    }
+    for (WidthResult& w : r.widths) {
+      const Evaluation test = Evaluate(model_, w.width, test_, recipe_.preprocessing, [](size_t) {});
+      w.test_loss = test.loss;
+      w.test_accuracy = test.accuracy();
+    }
+    r.test_loss = r.widths[0].test_loss;
+    r.test_accuracy = r.widths[0].test_accuracy;
     const bool best = best_epoch_ == 0 || r.test_accuracy > best_accuracy_;
     if (best) {
       best_accuracy_ = r.test_accuracy;
@@ -159,49 +261,107 @@ class Run {
     }
     r.best_accuracy = best_accuracy_;
     r.seconds = Seconds(start);
-    Save(r, best);
+    Finish(r, best);
     events_.epoch(r);
     return !events_.stop() || epoch_ + 1 == recipe_.rate.epochs;
   }
 
+  // The order of the images and each image's augmentation follow from one number an epoch, so a
+  // run can be taken up at any position of it.
   bool Steps(EpochResult& r) {
-    Batcher batcher(train_, recipe_.preprocessing);
-    const std::vector<uint32_t> order = ShuffledOrder(train_.size(), random_);
-    const std::span<const uint32_t> all(order);
-    double loss = 0;
-    int64_t correct = 0;
-    for (size_t first = 0; first < all.size();) {
-      const size_t count = BatchSize(all.size() - first);
-      const std::span<const uint32_t> chosen = all.subspan(first, count);
-      const at::Tensor images = batcher.Images(chosen, recipe_.augment, random_);
-      const StepResult step = TrainStep(model_, sgd_, images.to(model_.device()),
-                                        batcher.Labels(chosen).to(model_.device()), r.lr);
-      if (!std::isfinite(step.loss))
-        throw InputError("epoch " + std::to_string(epoch_ + 1) + ", image " + std::to_string(first),
-                         "the loss is no longer finite; a lower lr may help");
-      loss += step.loss * static_cast<double>(count);
-      correct += step.correct;
-      first += count;
-      events_.step(epoch_, first, all.size());
-      if (first < all.size() && events_.stop()) return false;
+    if (position_ == 0) order_seed_ = random_.Next();
+    Random order_random(order_seed_);
+    std::vector<uint32_t> order = ShuffledOrder(train_.size(), order_random);
+    const size_t all = order.size();
+    batcher_->Start(std::move(order), position_, recipe_.augment, order_random.Next());
+    const Clock::time_point start = Clock::now();
+    const size_t first = position_;
+    double data_seconds = 0;
+    StepResult step;
+    while (position_ < all) {
+      const size_t count = BatchSize(all - position_);
+      const Clock::time_point data_start = Clock::now();
+      Batch batch = batcher_->Next(count);
+      data_seconds += Seconds(data_start);
+      if (teacher_) {
+        at::NoGradGuard no_grad;
+        batch.teacher_logits = Execute(*teacher_, batch.input, {});
+      }
+      step = TrainStep(model_, optimizers_, batch, Options(r.lr));
+      CheckFinite(step);
+      sums_.Add(step, count);
+      position_ += count;
+      events_.step(epoch_, position_, all);
+      if (position_ < all && events_.stop()) return false;
     }
-    r.train_loss = loss / static_cast<double>(all.size());
-    r.train_accuracy = 100.0 * static_cast<double>(correct) / static_cast<double>(all.size());
+    const double seconds = Seconds(start);
+    r.images_per_second = static_cast<double>(all - first) / seconds;
+    r.data_share = data_seconds / seconds;
+    if (step.complexity.defined()) r.complexity = step.complexity.item<double>();
+    Report(r);
     return true;
   }
 
-  // Nothing is dropped: the last batch of an epoch is smaller, and a single image that would be
-  // left over (a batch norm cannot use it) joins the batch before.
-  size_t BatchSize(size_t left) const {
-    const size_t batch = static_cast<size_t>(recipe_.batch);
-    return left <= batch + 1 ? left : batch;
+  StepOptions Options(double lr) {
+    StepOptions options;
+    options.lr = lr;
+    options.targets = recipe_.targets;
+    options.lr_architecture = recipe_.lra * recipe_.rate.FactorAt(epoch_);
+    options.cd = recipe_.cd;
+    options.cost = cost_ ? &*cost_ : nullptr;
+    options.random = &random_;
+    options.replicas = options_.replicas;
+    return options;
   }
 
-  void Save(const EpochResult& r, bool best) const {
+  // The sums of the whole epoch as means; clears them.
+  void Report(EpochResult& r) {
+    const double images = static_cast<double>(train_.size());
+    for (size_t i = 0; i < widths_.size(); ++i) {
+      WidthResult& w = r.widths.emplace_back();
+      w.width = widths_[i];
+      w.train_loss = sums_.losses[i].item<double>() / images;
+      r.train_loss += w.train_loss;
+    }
+    r.train_accuracy = 100.0 * static_cast<double>(sums_.correct.item<int64_t>()) / images;
+    sums_ = Sums();
+    position_ = 0;
+  }
+
+  // Reading a number waits for a GPU; there, not every step is looked at.
+  void CheckFinite(const StepResult& step) {
+    constexpr int kEvery = 50;
+    if (!model_.device().is_cpu() && ++steps_ % kEvery != 0) return;
+    if (std::isfinite(step.total.item<double>())) return;
+    std::string layer;
+    for (const std::string& name : model_.parameters()) {
+      const at::Tensor gradient = model_.at(name).grad();
+      const bool good = at::isfinite(model_.at(name)).all().item<bool>();
+      if (good && (!gradient.defined() || at::isfinite(gradient).all().item<bool>())) continue;
+      layer = name;
+      break;
+    }
+    throw InputError("epoch " + std::to_string(epoch_ + 1) + ", step at image " +
+                         std::to_string(position_),
+                     "the loss is no longer finite" +
+                         (layer.empty() ? "" : ", first in " + layer) + "; a lower lr may help");
+  }
+
+  // Nothing is dropped: the last batch of an epoch is smaller, and images that would be left over
+  // for less than two a replica (a batch norm cannot use one) join the batch before.
+  size_t BatchSize(size_t left) const {
+    const size_t batch = static_cast<size_t>(recipe_.batch);
+    const size_t least = 2 * static_cast<size_t>(options_.replicas);
+    return left < batch + least ? left : batch;
+  }
+
+  Checkpoint CheckpointAt(bool within_epoch) const {
     const Network& network = model_.network();
     Checkpoint c;
     c.state = model_.ToStateDict();
-    c.groups["optimizer"] = sgd_.ToStateDict();
+    c.groups["optimizer"] = optimizers_.weights.ToStateDict();
+    if (!optimizers_.architecture.empty())
+      c.groups["arch_optimizer"] = optimizers_.architecture.ToStateDict();
     c.text["network"] = network.name;
     c.text["arguments"] = ArgumentsText(network.arguments);
     c.text["recipe"] = RecipeText(recipe_);
@@ -209,26 +369,60 @@ class Run {
     c.text["labels"] = labels_;
     c.text["seed"] = std::to_string(options_.seed);
     c.text["device"] = options_.device;
-    c.integers["epoch"] = r.epoch + 1;
+    c.integers["epoch"] = epoch_ + (within_epoch ? 0 : 1);
     c.integers["best_epoch"] = best_epoch_;
     c.integers["random_state"] = static_cast<int64_t>(random_.state());
-    c.numbers["best_accuracy"] = best_accuracy_;
+    if (best_epoch_ > 0) c.numbers["best_accuracy"] = best_accuracy_;
+    if (!within_epoch) return c;
+    c.integers["position"] = static_cast<int64_t>(position_);
+    c.integers["order_seed"] = static_cast<int64_t>(order_seed_);
+    c.integers["correct"] = sums_.correct.item<int64_t>();
+    for (size_t i = 0; i < sums_.losses.size(); ++i)
+      c.numbers["loss_sum_" + std::to_string(i)] = sums_.losses[i].item<double>();
+    return c;
+  }
+
+  // last.pt goes last: a run that dies before it does this epoch again and writes the same.
+  void Save(const Checkpoint& checkpoint, bool best) const {
+    if (best) WriteCheckpoint(options_.out + "/best.pt", checkpoint);
+    WriteCheckpoint(options_.out + "/last.pt", checkpoint);
+  }
+
+  void Finish(const EpochResult& r, bool best) const {
+    Checkpoint c = CheckpointAt(/*within_epoch=*/false);
     c.numbers["last_accuracy"] = r.test_accuracy;
-    // last.pt goes last: a run that dies before it does this epoch again and writes the same.
-    WriteMetrics(options_.out + "/metrics.csv", r.epoch, MetricsLine(r));
-    if (best) WriteCheckpoint(options_.out + "/best.pt", c);
-    WriteCheckpoint(options_.out + "/last.pt", c);
+    for (const WidthResult& w : r.widths)
+      if (w.width != 0)
+        c.numbers["last_accuracy_w" + std::to_string(w.width)] = w.test_accuracy;
+    std::vector<int> widths = widths_;
+    if (widths[0] == 0) widths.clear();
+    WriteMetrics(options_.out + "/metrics.csv", MetricsHeader(widths), r.epoch, MetricsLine(r));
+    if (cost_) {
+      AtomicFile file(options_.out + "/architecture.txt");
+      file.Write(ArchitectureText(ArchitectureOf(c.state)));
+      file.Commit();
+    }
+    Save(c, best);
   }
 
   const RunOptions& options_;
   const RunEvents& events_;
   const Recipe recipe_;
   TrainerModel model_;
-  Sgd sgd_;
+  std::optional<TrainerModel> teacher_;
+  Optimizers optimizers_;
+  std::optional<LatencyTable> latencies_;
+  std::optional<SearchCost> cost_;
+  const std::vector<int> widths_;  // the widest first
   Random random_;
   Samples train_, test_;
+  std::optional<Batcher> batcher_;  // of train_
   std::string labels_;
   int epoch_ = 0;
+  size_t position_ = 0;      // images done of the epoch
+  uint64_t order_seed_ = 0;  // of the epoch
+  Sums sums_;                // of the epoch
+  int64_t steps_ = 0;
   int64_t best_epoch_ = 0;  // a count, like "epoch"; 0: none yet
   double best_accuracy_ = 0;
 };
@@ -271,24 +465,25 @@ uint64_t SeedOf(const Checkpoint& checkpoint, const std::string& path) {
   return seed;
 }
 
-double MillisecondsPerStep(const Recipe& recipe, Precision precision, at::Device device,
-                           int steps) {
+double MillisecondsPerStep(const Recipe& recipe, at::Device device, int steps) {
   TrainerModel model(NetworkFor(recipe), at::kFloat, device);
   Random random(1);
   model.Initialise(random);
   if (recipe.tau_max > 0) SetTau(model, recipe.tau_min);
-  Sgd sgd(model, recipe.sgd);
+  Optimizers optimizers(model, recipe.optimizer, {});
   const Node& input = model.network().nodes.front();
-  const int classes = model.network().node(model.network().output).channels;
-  const at::Tensor images = at::randn({recipe.batch, input.channels, input.height, input.width})
-                                .to(device)
-                                .contiguous(at::MemoryFormat::ChannelsLast);
-  const at::Tensor labels = at::randint(classes, {recipe.batch}, at::kLong).to(device);
+  Batch batch;
+  batch.input = at::randn({recipe.batch, input.channels, input.height, input.width})
+                    .to(device)
+                    .contiguous(at::MemoryFormat::ChannelsLast);
+  batch.labels = at::randint(model.network().classes(), {recipe.batch}, at::kLong).to(device);
+  StepOptions options;
+  options.lr = recipe.rate.At(0);
   constexpr int kWarmup = 2;
   std::vector<double> times;
   for (int i = 0; i < steps + kWarmup; ++i) {
     const Clock::time_point start = Clock::now();
-    TrainStep(model, sgd, images, labels, recipe.rate.At(0), precision);
+    TrainStep(model, optimizers, batch, options).total.item<double>();
     if (i >= kWarmup) times.push_back(1000 * Seconds(start));
   }
   std::nth_element(times.begin(), times.begin() + steps / 2, times.end());

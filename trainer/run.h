@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "network/checkpoint.h"
 #include "trainer/model.h"
@@ -20,37 +21,52 @@ struct RunOptions {
   std::string out;   // folder for last.pt, best.pt, metrics.csv; made if missing
   uint64_t seed = 1;
   std::string device = "cpu";
-  std::string resume;  // a checkpoint of ours: goes on after its last epoch
-  std::string init;    // a checkpoint whose tensors replace the initial ones
+  std::string resume;     // a checkpoint of ours: goes on where it ends, perhaps within an epoch
+  std::string init;       // a checkpoint whose tensors replace the initial ones of the same name
+  std::string teacher;    // a checkpoint whose network's outputs are learned instead of labels
+  std::string teacher_network = "ternary/resnet34";  // of a foreign one; in full precision
+  std::string latencies;  // a search's costs (trainer/search.h): a measured latency table
+  int replicas = 1;       // parts of a batch with statistics of their own, as on so many devices
+};
+
+struct WidthResult {
+  int width = 0;  // 0: a network without widths
+  double train_loss = 0, test_loss = 0, test_accuracy = 0;
 };
 
 struct EpochResult {
   int epoch = 0;  // counted from 0
   double lr = 0, tau = 0;
-  double train_loss = 0, train_accuracy = 0, test_loss = 0, test_accuracy = 0;  // percent
+  double train_loss = 0, train_accuracy = 0;  // summed over widths; of the widest, percent
+  double test_loss = 0, test_accuracy = 0;    // of the widest
+  double complexity = 0;                      // of a search, the last step's
   double best_accuracy = 0;
-  double seconds = 0;  // of training and evaluation
+  double seconds = 0;            // of training and evaluation
+  double images_per_second = 0;  // in training
+  double data_share = 0;         // of the training time: reading and augmenting
+  std::vector<WidthResult> widths;  // the widest first; one of a network without widths
 };
 
 struct RunEvents {
   std::function<void(int epoch, size_t done, size_t total)> step;  // images of this epoch
   std::function<void(const EpochResult&)> epoch;                   // the checkpoint is written
-  std::function<bool()> stop;  // asked after every step and epoch
+  std::function<void(const std::string&)> note;                    // a sentence for the user
+  std::function<bool()> stop;                                      // asked after every step
 };
 
-// Trains to the recipe's last epoch and returns true, or false when `events.stop` said so: what was
-// done since the last checkpoint is then lost. Each epoch adds a line to metrics.csv and replaces
-// last.pt, and best.pt when the test accuracy is the highest yet. With the same recipe, seed,
-// device, thread count and data, a run that was resumed ends with the same bytes as one that was
-// not. Throws InputError; a loss that is no longer finite is one.
+// Trains to the recipe's last epoch and returns true, or false when `events.stop` said so: then
+// last.pt holds the position within the epoch. Each epoch adds a line to metrics.csv and replaces
+// last.pt, and best.pt when the test accuracy (of the widest width) is the highest yet; a search
+// also writes architecture.txt. With the same recipe, seed, device, thread count and data, a run
+// that was resumed ends with the same bytes as one that was not. Throws InputError; a loss that is
+// no longer finite is one.
 bool Train(const RunOptions& options, const RunEvents& events);
 
 // The recipe and seed inside a checkpoint of ours; InputError for others.
 Recipe RecipeOf(const Checkpoint& checkpoint, const std::string& path);
 uint64_t SeedOf(const Checkpoint& checkpoint, const std::string& path);
 
-// Median milliseconds of a training step on random images; `precision` kFloat is the plain network
-// of the same topology.
-double MillisecondsPerStep(const Recipe& recipe, Precision precision, at::Device device, int steps);
+// Median time of a training step on random images, without data loading.
+double MillisecondsPerStep(const Recipe& recipe, at::Device device, int steps);
 
 }  // namespace lbrt

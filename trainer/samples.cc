@@ -1,134 +1,89 @@
 #include "trainer/samples.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstring>
+#include <exception>
+#include <mutex>
 #include <numeric>
+#include <thread>
 
 #include "images/error.h"
 
 namespace lbrt {
+namespace {
 
-Samples Prepare(const Dataset& dataset, const Preprocessing& preprocessing, int height, int width,
+void CheckLabel(const Dataset& dataset, size_t i, int classes) {
+  const int label = dataset.labels[i];
+  if (label < 0 || label >= classes)
+    throw InputError(dataset.name(i), "has label " + std::to_string(label) +
+                                          ", the network knows classes 0 to " +
+                                          std::to_string(classes - 1));
+}
+
+// A source of random numbers of the image at a position: independent of those of all others.
+Random RandomAt(uint64_t seed, size_t position) {
+  return Random(Random(seed + position * 0x9e3779b97f4a7c15u).Next());
+}
+
+Image Preprocessed(const Samples& samples, const Dataset& dataset, size_t i) {
+  Image image = Apply(samples.preprocessing, dataset.image(i));
+  if (image.height != samples.height || image.width != samples.width)
+    throw InputError(dataset.name(i),
+                     "is " + std::to_string(image.width) + " x " + std::to_string(image.height) +
+                         " pixels after preprocessing, the network takes " +
+                         std::to_string(samples.width) + " x " + std::to_string(samples.height));
+  return image;
+}
+
+at::Tensor EmptyPixels(const Samples& samples, size_t count) {
+  return at::empty({static_cast<int64_t>(count), samples.height, samples.width, samples.channels},
+                   at::kByte);
+}
+
+}  // namespace
+
+Samples Prepare(Dataset dataset, const Preprocessing& preprocessing, int height, int width,
                 int classes, size_t limit) {
   if (!dataset.values.empty())
     throw InputError(dataset.source, "holds float arrays, expected images");
   const size_t count = limit == 0 ? dataset.size() : std::min(limit, dataset.size());
   if (count == 0) throw InputError(dataset.source, "holds no images");
-  Samples samples{height, width, preprocessing.channels, {}, {}};
-  samples.pixels.reserve(count * samples.image_bytes());
-  samples.labels.reserve(count);
+  Samples samples;
+  samples.height = height;
+  samples.width = width;
+  samples.channels = preprocessing.channels;
+  samples.preprocessing = preprocessing;
+  const bool in_memory = dataset.files.empty();
+  if (in_memory) samples.pixels.reserve(count * samples.image_bytes());
   for (size_t i = 0; i < count; ++i) {
-    const int label = dataset.labels[i];
-    if (label < 0 || label >= classes)
-      throw InputError(dataset.name(i), "has label " + std::to_string(label) +
-                                            ", the network knows classes 0 to " +
-                                            std::to_string(classes - 1));
-    const Image image = Apply(preprocessing, dataset.image(i));
-    if (image.height != height || image.width != width)
-      throw InputError(dataset.name(i), "is " + std::to_string(image.width) + " x " +
-                                            std::to_string(image.height) +
-                                            " pixels after preprocessing, the network takes " +
-                                            std::to_string(width) + " x " + std::to_string(height));
+    CheckLabel(dataset, i, classes);
+    samples.labels.push_back(dataset.labels[i]);
+    if (!in_memory) continue;
+    const Image image = Preprocessed(samples, dataset, i);
     samples.pixels.insert(samples.pixels.end(), image.pixels.begin(), image.pixels.end());
-    samples.labels.push_back(label);
   }
+  if (!in_memory) samples.dataset = std::move(dataset);
   return samples;
 }
 
-static constexpr struct {
-  Augment augment;
-  const char* name;
-} kAugments[] = {
-    {Augment::kNone, "none"}, {Augment::kBlack, "black"}, {Augment::kReflect, "reflect"}};
-
-Augment ParseAugment(const std::string& text) {
-  for (const auto& a : kAugments)
-    if (text == a.name) return a.augment;
-  throw InputError("unknown augmentation \"" + text + "\", expected none, black or reflect");
-}
-
-const char* AugmentName(Augment augment) {
-  for (const auto& a : kAugments)
-    if (augment == a.augment) return a.name;
-  return "";
-}
-
-Placement RandomPlacement(Random& random) {
-  Placement p;
-  p.y = static_cast<int>(random.Below(2 * kCropBorder + 1)) - kCropBorder;
-  p.x = static_cast<int>(random.Below(2 * kCropBorder + 1)) - kCropBorder;
-  p.flip = random.Below(2) == 1;
-  return p;
-}
-
-// Position i of an axis of n pixels continued by reflection, ... 2 1 [0 1 2 ... n-1] n-2 ...
-static int Reflect(int i, int n) {
-  if (i < 0) i = -i;
-  return i < n ? i : 2 * (n - 1) - i;
-}
-
-void Crop(const uint8_t* image, int height, int width, int channels, Augment border,
-          const Placement& placement, uint8_t* out) {
-  const bool reflect = border == Augment::kReflect;
-  const size_t c = static_cast<size_t>(channels);
-  for (int y = 0; y < height; ++y)
-    for (int x = 0; x < width; ++x, out += c) {
-      int from_y = y + placement.y;
-      int from_x = (placement.flip ? width - 1 - x : x) + placement.x;
-      if (reflect) {
-        from_y = Reflect(from_y, height);
-        from_x = Reflect(from_x, width);
-      }
-      if (from_y < 0 || from_y >= height || from_x < 0 || from_x >= width)
-        std::memset(out, 0, c);
-      else
-        std::memcpy(out, image + (static_cast<size_t>(from_y) * width + from_x) * c, c);
-    }
-}
-
-Batcher::Batcher(const Samples& samples, const Preprocessing& preprocessing)
-    : samples_(samples), table_(NormaliseTable(preprocessing)), crop_(samples.image_bytes()) {}
-
-void Batcher::Normalise(const uint8_t* image, float* out) const {
-  const size_t c = static_cast<size_t>(samples_.channels), n = samples_.image_bytes();
-  for (size_t i = 0; i < n; i += c)
-    for (size_t k = 0; k < c; ++k) out[i + k] = table_[k * 256 + image[i + k]];
-}
-
-static at::Tensor EmptyImages(const Samples& samples, size_t count) {
-  return at::empty({static_cast<int64_t>(count), samples.channels, samples.height, samples.width},
-                   at::TensorOptions(at::kFloat).memory_format(at::MemoryFormat::ChannelsLast));
-}
-
-at::Tensor Batcher::Images(std::span<const uint32_t> indices, Augment augment, Random& random) {
-  at::Tensor result = EmptyImages(samples_, indices.size());
-  float* out = result.data_ptr<float>();
-  for (size_t i = 0; i < indices.size(); ++i, out += samples_.image_bytes()) {
-    const uint8_t* image = samples_.image(indices[i]);
-    if (augment != Augment::kNone) {
-      Crop(image, samples_.height, samples_.width, samples_.channels, augment,
-           RandomPlacement(random), crop_.data());
-      image = crop_.data();
-    }
-    Normalise(image, out);
+at::Tensor Samples::Pixels(size_t first, size_t count) const {
+  at::Tensor result = EmptyPixels(*this, count);
+  uint8_t* out = result.data_ptr<uint8_t>();
+  if (in_memory()) {
+    std::memcpy(out, pixels.data() + first * image_bytes(), count * image_bytes());
+    return result;
   }
-  return result;
-}
-
-at::Tensor Batcher::Images(size_t first, size_t count) {
-  at::Tensor result = EmptyImages(samples_, count);
-  float* out = result.data_ptr<float>();
-  for (size_t i = 0; i < count; ++i)
-    Normalise(samples_.image(first + i), out + i * samples_.image_bytes());
-  return result;
-}
-
-at::Tensor Batcher::Labels(std::span<const uint32_t> indices) const {
-  at::Tensor result = at::empty({static_cast<int64_t>(indices.size())}, at::kLong);
-  int64_t* out = result.data_ptr<int64_t>();
-  for (size_t i = 0; i < indices.size(); ++i) out[i] = samples_.labels[indices[i]];
+  at::parallel_for(0, static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const size_t k = static_cast<size_t>(i);
+      const Image image = Preprocessed(*this, dataset, first + k);
+      std::memcpy(out + k * image_bytes(), image.pixels.data(), image_bytes());
+    }
+  });
   return result;
 }
 
@@ -138,6 +93,221 @@ std::vector<uint32_t> ShuffledOrder(size_t n, Random& random) {
   for (size_t i = n; i > 1; --i)
     std::swap(order[i - 1], order[random.Below(static_cast<uint32_t>(i))]);
   return order;
+}
+
+// --- Images that are read ----------------------------------------------------------------------
+
+// Threads that augment images ahead of those who take them, as far as a ring has room.
+class Batcher::Readers {
+ public:
+  Readers(const Samples& samples, const std::vector<uint32_t>& order, size_t first,
+          Augmentation augmentation, uint64_t seed)
+      : samples_(samples),
+        order_(order),
+        augmentation_(augmentation),
+        seed_(seed),
+        next_(first),
+        taken_(first),
+        ring_(kRing) {
+    for (int i = 0; i < at::get_num_threads(); ++i) threads_.emplace_back([this] { Read(); });
+  }
+
+  ~Readers() {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    room_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  // The image at the next position, to `out`.
+  void Take(uint8_t* out) {
+    std::unique_lock lock(mutex_);
+    Slot& slot = ring_[taken_ % kRing];
+    ready_.wait(lock, [&] { return slot.ready; });
+    if (slot.error) std::rethrow_exception(slot.error);
+    std::memcpy(out, slot.pixels.data(), slot.pixels.size());
+    slot.ready = false;
+    ++taken_;
+    room_.notify_one();
+  }
+
+ private:
+  static constexpr size_t kRing = 1024;
+  struct Slot {
+    std::vector<uint8_t> pixels;
+    std::exception_ptr error;
+    bool ready = false;
+  };
+
+  void Read() {
+    for (;;) {
+      size_t position;
+      {
+        std::unique_lock lock(mutex_);
+        room_.wait(lock, [&] { return stop_ || next_ < taken_ + kRing; });
+        if (stop_ || next_ >= order_.size()) return;
+        position = next_++;
+      }
+      std::vector<uint8_t> pixels;
+      std::exception_ptr error;
+      try {
+        Random random = RandomAt(seed_, position);
+        pixels = TrainingImage(samples_.dataset, order_[position], samples_.preprocessing,
+                               augmentation_, samples_.width, samples_.height,
+                               [&] { return random.Uniform(); })
+                     .pixels;
+      } catch (...) {
+        error = std::current_exception();
+      }
+      const std::lock_guard lock(mutex_);
+      Slot& slot = ring_[position % kRing];
+      slot.pixels = std::move(pixels);
+      slot.error = error;
+      slot.ready = true;
+      ready_.notify_all();
+    }
+  }
+
+  const Samples& samples_;
+  const std::vector<uint32_t>& order_;
+  const Augmentation augmentation_;
+  const uint64_t seed_;
+  std::mutex mutex_;
+  std::condition_variable room_, ready_;
+  size_t next_, taken_;  // positions: to be read, to be taken
+  bool stop_ = false;
+  std::vector<Slot> ring_;
+  std::vector<std::thread> threads_;
+};
+
+// --- Batches -------------------------------------------------------------------------------------
+
+Batcher::Batcher(const Samples& samples, const Preprocessing& preprocessing, at::Device device)
+    : samples_(samples),
+      device_(device),
+      table_(at::tensor(NormaliseTable(preprocessing)).view({samples.channels, 256}).to(device)) {
+  if (samples.in_memory() && !device.is_cpu())
+    pixels_ = samples.Pixels(0, samples.size()).to(device);
+}
+
+Batcher::~Batcher() = default;
+
+void Batcher::Start(std::vector<uint32_t> order, size_t first, Augmentation augmentation,
+                    uint64_t seed) {
+  const bool placed = augmentation == Augmentation::kNone ||
+                      augmentation == Augmentation::kBlack || augmentation == Augmentation::kReflect;
+  if (samples_.in_memory() && !placed)
+    throw InputError(std::string("augment = \"") + AugmentationName(augmentation) +
+                     "\" is for class folders, expected none, black or reflect");
+  readers_.reset();
+  order_ = std::move(order);
+  position_ = first;
+  augmentation_ = augmentation;
+  seed_ = seed;
+  if (!samples_.in_memory())
+    readers_ = std::make_unique<Readers>(samples_, order_, first, augmentation, seed);
+}
+
+Batch Batcher::Next(size_t count) {
+  Batch batch;
+  batch.input = Augmented(count);
+  at::Tensor labels = at::empty({static_cast<int64_t>(count)}, at::kLong);
+  for (size_t i = 0; i < count; ++i)
+    labels.data_ptr<int64_t>()[i] = samples_.labels[order_[position_ + i]];
+  batch.labels = labels.to(device_);
+  position_ += count;
+  return batch;
+}
+
+at::Tensor Batcher::Augmented(size_t count) {
+  if (pixels_.defined()) return Normalised(AugmentedOnDevice(count));
+  if (!readers_) return Normalised(AugmentedInMemory(count));
+  at::Tensor pixels = EmptyPixels(samples_, count);
+  for (size_t i = 0; i < count; ++i)
+    readers_->Take(pixels.data_ptr<uint8_t>() + i * samples_.image_bytes());
+  return Normalised(pixels.to(device_));
+}
+
+Placement Batcher::PlacementAt(size_t position) const {
+  if (augmentation_ == Augmentation::kNone) return {};
+  Random random = RandomAt(seed_, position);
+  return DrawPlacement([&] { return random.Uniform(); });
+}
+
+at::Tensor Batcher::AugmentedInMemory(size_t count) const {
+  at::Tensor pixels = EmptyPixels(samples_, count);
+  uint8_t* out = pixels.data_ptr<uint8_t>();
+  const size_t bytes = samples_.image_bytes();
+  for (size_t i = 0; i < count; ++i, out += bytes)
+    Place(samples_.pixels.data() + order_[position_ + i] * bytes, samples_.height, samples_.width,
+          samples_.channels, augmentation_ == Augmentation::kReflect, PlacementAt(position_ + i),
+          out);
+  return pixels;
+}
+
+at::Tensor Batcher::AugmentedOnDevice(size_t count) const {
+  std::vector<Placement> placements;
+  at::Tensor chosen = at::empty({static_cast<int64_t>(count)}, at::kLong);
+  for (size_t i = 0; i < count; ++i) {
+    placements.push_back(PlacementAt(position_ + i));
+    chosen.data_ptr<int64_t>()[i] = order_[position_ + i];
+  }
+  return PlaceOnDevice(pixels_.index_select(0, chosen.to(device_)),
+                       augmentation_ == Augmentation::kReflect, placements);
+}
+
+at::Tensor Batcher::Images(size_t first, size_t count) const {
+  if (pixels_.defined())
+    return Normalised(pixels_.slice(0, static_cast<int64_t>(first),
+                                    static_cast<int64_t>(first + count)));
+  return Normalised(samples_.Pixels(first, count).to(device_));
+}
+
+// By a table, so that every device gets the same numbers, those of a float stem in the runtime.
+at::Tensor Batcher::Normalised(const at::Tensor& pixels) const {
+  if (pixels.is_cpu()) {
+    at::Tensor result = at::empty(pixels.sizes(), at::kFloat);
+    const uint8_t* in = pixels.data_ptr<uint8_t>();
+    const float* table = table_.data_ptr<float>();
+    float* out = result.data_ptr<float>();
+    const size_t n = static_cast<size_t>(pixels.numel());
+    const size_t c = static_cast<size_t>(samples_.channels);
+    for (size_t i = 0; i < n; i += c)
+      for (size_t k = 0; k < c; ++k) out[i + k] = table[k * 256 + in[i + k]];
+    return result.permute({0, 3, 1, 2});
+  }
+  const at::Tensor rows =
+      at::arange(samples_.channels, at::TensorOptions(at::kLong).device(pixels.device())) * 256;
+  return table_.flatten().index({pixels.to(at::kLong) + rows}).permute({0, 3, 1, 2});
+}
+
+at::Tensor PlaceOnDevice(const at::Tensor& images, bool reflect,
+                         std::span<const Placement> placements) {
+  const int64_t n = images.size(0), height = images.size(1), width = images.size(2);
+  at::Tensor moves = at::empty({3, n}, at::kLong);
+  int64_t* move = moves.data_ptr<int64_t>();
+  for (size_t i = 0; i < placements.size(); ++i) {
+    move[i] = placements[i].y;
+    move[placements.size() + i] = placements[i].x;
+    move[2 * placements.size() + i] = placements[i].flip ? 1 : 0;
+  }
+  moves = moves.to(images.device());
+  const auto options = at::TensorOptions(at::kLong).device(images.device());
+  at::Tensor y = at::arange(height, options).view({1, height, 1}) + moves[0].view({n, 1, 1});
+  const at::Tensor column = at::arange(width, options).view({1, 1, width});
+  const at::Tensor flip = moves[2].view({n, 1, 1});
+  at::Tensor x = column + flip * (width - 1 - 2 * column) + moves[1].view({n, 1, 1});
+  const at::Tensor inside = (y.ge(0).logical_and(y.lt(height)))
+                                .logical_and(x.ge(0).logical_and(x.lt(width)));
+  const auto into = [&](const at::Tensor& i, int64_t size) {
+    return reflect ? (size - 1) - (i.abs() - (size - 1)).abs() : i.clamp(0, size - 1);
+  };
+  y = into(y, height);
+  x = into(x, width);
+  const at::Tensor result = images.index({at::arange(n, options).view({n, 1, 1}), y, x});
+  return reflect ? result : result * inside.unsqueeze(3);
 }
 
 }  // namespace lbrt

@@ -22,17 +22,18 @@ static double Restarts(double low, double high, int epoch) {
   return low + (high - low) * HalfCosine(static_cast<double>(epoch - start) / start);
 }
 
-double LearningRate::At(int epoch) const {
-  if (schedule == Schedule::kRestarts) return Restarts(lr_min, lr, epoch);
-  if (epoch < warmup) return lr * (epoch + 1) / warmup;
+double LearningRate::FactorAt(int epoch) const {
+  if (schedule == Schedule::kRestarts) return Restarts(lr_min / lr, 1, epoch);
+  if (epoch < warmup) return static_cast<double>(epoch + 1) / warmup;
   // The reference first steps its scheduler after the last warm-up epoch but one.
   const int late = warmup > 0 ? warmup - 1 : 0;
-  if (schedule == Schedule::kCosine)
-    return lr * HalfCosine(static_cast<double>(epoch - late) / (epochs - late));
-  double rate = lr;
-  for (int milestone : milestones)
-    if (epoch >= milestone + late) rate *= 0.1;
-  return rate;
+  const double length = epochs - late;
+  if (schedule == Schedule::kCosine) return HalfCosine((epoch - late) / length);
+  if (schedule == Schedule::kLinear) return 1 - (epoch - 2 * late) / length;
+  double factor = 1;
+  for (size_t i = 0; i < milestones.size(); ++i)
+    if (epoch >= milestones[i] + late) factor *= i < factors.size() ? factors[i] : 0.1;
+  return factor;
 }
 
 double RecuTau(double tau_min, double tau_max, int epoch, int epochs) {
@@ -44,12 +45,15 @@ static constexpr struct {
   Schedule schedule;
   const char* name;
 } kSchedules[] = {
-    {Schedule::kCosine, "cosine"}, {Schedule::kStep, "step"}, {Schedule::kRestarts, "restarts"}};
+    {Schedule::kCosine, "cosine"},
+    {Schedule::kStep, "step"},
+    {Schedule::kLinear, "linear"},
+    {Schedule::kRestarts, "restarts"}};
 
 Schedule ParseSchedule(const std::string& text) {
   for (const auto& s : kSchedules)
     if (text == s.name) return s.schedule;
-  throw InputError("unknown schedule \"" + text + "\", expected cosine, step or restarts");
+  throw InputError("unknown schedule \"" + text + "\", expected cosine, step, linear or restarts");
 }
 
 const char* ScheduleName(Schedule schedule) {

@@ -8,7 +8,8 @@ namespace lbrt {
 
 enum class Schedule {
   kCosine,    // to 0 at the last epoch; with warm-up as ReCU (methods.md 4.4)
-  kStep,      // times 0.1 at each milestone; with warm-up, milestones act warmup - 1 epochs late
+  kStep,      // times a factor at each milestone; with warm-up, these act warmup - 1 epochs late
+  kLinear,    // to 0; with warm-up as ReCU (methods.md 4.4)
   kRestarts,  // McDonnell's cosine with warm restarts at epochs 2, 4, 8, ... (methods.md 3.4)
 };
 Schedule ParseSchedule(const std::string& text);  // throws InputError listing the names
@@ -19,10 +20,13 @@ struct LearningRate {
   double lr = 0.1;              // the highest
   double lr_min = 0;            // kRestarts: the lowest
   int epochs = 1;               // length of the run
-  int warmup = 0;               // kCosine, kStep: linear warm-up over so many epochs
+  int warmup = 0;               // kCosine, kStep, kLinear: linear warm-up over so many epochs
   std::vector<int> milestones;  // kStep
+  std::vector<double> factors;  // kStep: at each milestone; fewer of them: 0.1 at the others
 
-  double At(int epoch) const;
+  double At(int epoch) const { return lr * FactorAt(epoch); }
+  // The same as a part of `lr`: what a search's other learning rate is multiplied by.
+  double FactorAt(int epoch) const;
 };
 
 // tau = A e^(epoch / epochs) + B, from tau_min at epoch 0 towards tau_max (methods.md 4.1).

@@ -3,52 +3,64 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <map>
 #include <string>
 #include <vector>
 
 #include "trainer/execute.h"
 #include "trainer/model.h"
+#include "trainer/optimizer.h"
+#include "trainer/search.h"
 
 namespace lbrt {
 
-struct SgdOptions {
-  double momentum = 0.9;
-  double weight_decay = 0;
+// What the widths of an any-precision network learn from; the widest learns from labels always
+// (methods.md 1.5).
+enum class Targets {
+  kHard,       // labels
+  kSoft,       // the widest width's probabilities
+  kRecursive,  // the next wider width's
+};
+Targets ParseTargets(const std::string& text);  // throws InputError listing the names
+const char* TargetsName(Targets targets);
+
+struct Batch {
+  at::Tensor input;           // [n, c, h, w]
+  at::Tensor labels;          // int64 [n]
+  at::Tensor teacher_logits;  // [n, classes]: then these are learned and not the labels; or undefined
 };
 
-// Stochastic gradient descent with momentum, as torch.optim.SGD: d = gradient + decay * w;
-// m = momentum * m + d (the first time m = d); w -= lr * m. Which parameters decay is the
-// system's rule: ReCU's CIFAR networks and McDonnell's decay all of them (methods.md 3.4, 4.4).
-class Sgd {
- public:
-  Sgd(const TrainerModel& model, const SgdOptions& options);
-
-  void Step(double lr);  // for parameters that have a gradient
-  void ClearGradients();
-
-  // Momentum by parameter name; the checkpoint's group "optimizer".
-  StateDict ToStateDict() const;
-  void Load(const StateDict& state);  // throws InputError naming a tensor that does not fit
-
- private:
-  struct Parameter {
-    std::string name;
-    at::Tensor value, momentum;  // momentum undefined before the first step
-  };
-  SgdOptions options_;
-  std::vector<Parameter> parameters_;
+struct StepOptions {
+  double lr = 0.1;
+  Targets targets = Targets::kRecursive;
+  double lr_architecture = 0;          // of a search's alphas
+  double cd = 0;                       // weight of its complexity
+  const SearchCost* cost = nullptr;    // of a search
+  Random* random = nullptr;            // for dropout
+  // Parts of a batch with batch statistics of their own, whose gradients are averaged: the same as
+  // so many devices. The first part's statistics go into the running ones.
+  int replicas = 1;
 };
 
+// Tensors without gradient on the model's device: reading one waits for the device.
 struct StepResult {
-  double loss = 0;      // mean cross entropy of the batch
-  int64_t correct = 0;  // images whose largest logit is the label's
+  std::vector<at::Tensor> losses;  // a width's, the widest first; one where there are no widths
+  at::Tensor total;                // their sum, with cd * complexity
+  at::Tensor complexity;           // of a search, normalised; else undefined
+  at::Tensor correct;              // int64: images whose largest logit is the label's, at the widest
 };
 
-// One step on a batch: input [n, c, h, w], labels int64 [n]. Gradients stay until the next step.
-StepResult TrainStep(const TrainerModel& model, Sgd& sgd, const at::Tensor& input,
-                     const at::Tensor& labels, double lr,
-                     Precision precision = Precision::kQuantized);
+// The optimizers of a model's weights and of a search's alphas.
+struct Optimizers {
+  Optimizer weights, architecture;
+  Optimizers(const TrainerModel& model, const OptimizerOptions& options,
+             const OptimizerOptions& architecture_options)
+      : weights(model, Role::kParameter, options),
+        architecture(model, Role::kArchitecture, architecture_options) {}
+};
+
+// One step on a batch. Gradients of all widths add up; they stay until the next step.
+StepResult TrainStep(const TrainerModel& model, Optimizers& optimizers, const Batch& batch,
+                     const StepOptions& options);
 
 // Sets the tau of every layer that has one (ReCU), before each epoch.
 void SetTau(const TrainerModel& model, double tau);

@@ -7,6 +7,7 @@
 #include "apps/table.h"
 #include "images/error.h"
 #include "images/file.h"
+#include "network/bits.h"
 
 namespace lbrt {
 namespace {
@@ -54,6 +55,10 @@ std::string InOneLine(const std::string& lines) {
 
 // ------------------------------------------------------------------------------- checkpoints
 
+std::string BitsText(int bits) {
+  return bits == 0 ? "" : " " + std::to_string(bits) + (bits == 1 ? " bit" : " bits");
+}
+
 std::string KindText(const Node& node) {
   switch (node.kind) {
     case NodeKind::kInput:
@@ -63,15 +68,25 @@ std::string KindText(const Node& node) {
     case NodeKind::kLinear:
       return "linear";
     case NodeKind::kBatchNorm:
-      return "batch norm";
+      return node.per_width ? "batch norm a width" : "batch norm";
     case NodeKind::kQuantize:
-      return "sign";
+      return EntryOf(node.activations.kind).name + BitsText(node.activations.bits);
     case NodeKind::kRelu:
       return "relu";
     case NodeKind::kHardtanh:
       return "hardtanh";
+    case NodeKind::kClip:
+      return "clip";
+    case NodeKind::kPRelu:
+      return "prelu";
+    case NodeKind::kBias:
+      return "bias";
     case NodeKind::kAdd:
       return "add";
+    case NodeKind::kConcat:
+      return "concat";
+    case NodeKind::kMaxPool:
+      return "max pool" + WindowText(node.window);
     case NodeKind::kAvgPool:
       return "average pool" + WindowText(node.window);
     case NodeKind::kGlobalAvgPool:
@@ -79,8 +94,36 @@ std::string KindText(const Node& node) {
     case NodeKind::kPadChannels:
       return "pad channels " + std::to_string(node.pad_before) + "+" +
              std::to_string(node.pad_after);
+    case NodeKind::kFlatten:
+      return "flatten";
+    case NodeKind::kDropout:
+      return "dropout " + Fixed(node.probability, 2);
   }
   return "";
+}
+
+// The precision of a node's weights, as a column says it.
+std::string WeightsText(const Node& node) {
+  const WeightQuantizer& q = node.weights;
+  switch (q.kind) {
+    case WeightQuantizer::kFloat:
+      return "fp32";
+    case WeightQuantizer::kRecu:
+    case WeightQuantizer::kMcDonnell:
+      return "1 bit";
+    case WeightQuantizer::kFixedPoint:
+      return "i" + std::to_string(8 * q.limbs);
+    case WeightQuantizer::kTernary:
+      return q.t_ex == 1 ? "ternary" : "ternary x " + std::to_string(q.t_ex);
+    case WeightQuantizer::kEdmips:
+      if (q.mixture) return "1-4 bit mixture";
+      break;
+    case WeightQuantizer::kAnyPrecision:
+    case WeightQuantizer::kTruncating:
+      if (q.bits == 0) return "any width";
+      break;
+  }
+  return std::to_string(q.bits) + (q.bits == 1 ? " bit" : " bits");
 }
 
 // Of the tensors that are a node's own.
@@ -95,10 +138,15 @@ Sizes SizesOf(const Network& network, const Node& node) {
                       spec.name.find('.', node.name.size() + 1) == std::string::npos);
     if (!own) continue;
     const auto elements = static_cast<size_t>(HostTensor{spec.type, spec.shape, {}}.numel());
-    if (!spec.buffer) sizes.parameters += elements;
+    if (spec.trains()) sizes.parameters += elements;
     sizes.bytes += elements * DTypeSize(spec.type);
   }
   return sizes;
+}
+
+bool IsMixture(const Network& network) {
+  return std::any_of(network.nodes.begin(), network.nodes.end(),
+                     [](const Node& node) { return node.weights.mixture; });
 }
 
 std::string DescribeNetwork(const Network& network) {
@@ -107,7 +155,7 @@ std::string DescribeNetwork(const Network& network) {
     std::vector<std::string> inputs;
     for (const Value input : node.inputs) inputs.push_back(network.node(input).name);
     std::string weights;
-    if (!node.weight.empty()) weights = node.weights == WeightQuantizer::kFloat ? "fp32" : "1 bit";
+    if (!node.weight.empty()) weights = WeightsText(node);
     if (node.kind == NodeKind::kBatchNorm) weights = "fp32";
     const Sizes sizes = SizesOf(network, node);
     table.Add({node.name, KindText(node), Joined(inputs, ", "),
@@ -117,12 +165,14 @@ std::string DescribeNetwork(const Network& network) {
                sizes.bytes == 0 ? "" : Number(sizes.bytes)});
   }
   const NetworkCounts counts = Count(network);
-  return table.Text() + "\n" + Grouped(counts.parameters) + " parameters; " +
-         Grouped(counts.quantized_weights) + " one-bit weights in " +
-         Grouped(counts.quantized_layers) + " layers (" + Grouped(counts.quantized_weights / 8) +
-         " bytes packed), " + Grouped(counts.float_weights) +
+  std::string text = table.Text() + "\n" + Grouped(counts.parameters) + " parameters; " +
+                     Grouped(counts.quantized_weights) + " quantized weights in " +
+                     Grouped(counts.quantized_layers) + " layers";
+  if (!IsMixture(network))
+    text += " (" + Fixed(CostsOf(network).bitw_m / 8 * 1e6, 0) + " bytes packed)";
+  return text + ", " + Grouped(counts.float_weights) +
          " fp32 weights; multiply-adds an image: " + Grouped(counts.quantized_macs) +
-         " with one-bit weights, " + Grouped(counts.float_macs) + " with fp32\n";
+         " with quantized weights, " + Grouped(counts.float_macs) + " with fp32\n";
 }
 
 std::string DescribeTensors(const StateDict& state) {

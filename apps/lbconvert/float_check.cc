@@ -45,7 +45,7 @@ std::string FloatCheck(const Network& network, const StateDict& tensors,
   float largest = 0, difference = 0;
   for (size_t i = 0; i < verified.images; ++i) {
     const at::Tensor logits =
-        Execute(model, InputOf(network, preprocessing, data, i), Mode::kEval).contiguous();
+        Execute(model, InputOf(network, preprocessing, data, i), {}).contiguous();
     const float* want = logits.data_ptr<float>();
     const float* got = verified.logits.data() + i * classes;
     for (size_t c = 0; c < classes; ++c) {
