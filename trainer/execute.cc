@@ -78,6 +78,7 @@ class Forward {
         network_(model.network()),
         plan_(network_),
         training_(execution.mode == Mode::kTrain),
+        fuse_(training_ && execution.fuse),
         width_(execution.width != 0 ? execution.width : network_.widest()),
         random_(execution.random),
         update_statistics_(execution.update_statistics),
@@ -87,10 +88,10 @@ class Forward {
     for (size_t i = 0; i < values_.size(); ++i) {
       const Node& node = network_.nodes[i];
       const Plan::Step& step = plan_.steps[i];
-      if (training_ && step.skipped) continue;
+      if (fuse_ && step.skipped) continue;
       if (node.kind == NodeKind::kInput) {
         values_[i] = {input};
-      } else if (training_ && step.normalise >= 0) {
+      } else if (fuse_ && step.normalise >= 0) {
         values_[i] = {Normalise(node, step)};
         for (const int v : {step.normalise, step.add})
           if (v >= 0 && v != static_cast<int>(i)) Release(network_.node(v));
@@ -129,7 +130,7 @@ class Forward {
   const TrainerModel& model_;
   const Network& network_;
   Plan plan_;
-  bool training_;
+  bool training_, fuse_;
   int width_;
   Random* random_;
   bool update_statistics_;
@@ -192,7 +193,7 @@ at::Tensor Forward::BatchNorm(const Node& node, const at::Tensor& x) const {
   const std::string prefix = BatchNormPrefix(node, width_);
   return at::batch_norm(x, Optional(prefix + ".weight"), Optional(prefix + ".bias"),
                         model_.at(prefix + ".running_mean"), model_.at(prefix + ".running_var"),
-                        /*training=*/false, kBatchNormMomentum, node.eps, /*cudnn_enabled=*/true);
+                        training_, kBatchNormMomentum, node.eps, /*cudnn_enabled=*/true);
 }
 
 // A batch norm in training with what follows it; `last` is the last node of them.

@@ -18,6 +18,7 @@ struct Execution {
   int width = 0;             // 0: the network's widest, where it has widths
   Random* random = nullptr;  // for dropout in training; without it, none
   bool update_statistics = true;  // kTrain: the running ones
+  bool fuse = true;  // kTrain: batch norms with what follows them; false to compare with that
 };
 
 // input [n, c, h, w] of the model's type and device -> logits [n, classes].
