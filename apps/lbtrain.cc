@@ -16,12 +16,14 @@
 
 #include "apps/command_line.h"
 #include "apps/progress.h"
+#include "apps/table.h"
 #include "images/dataset.h"
 #include "images/npy.h"
 #include "network/checkpoint.h"
 #include "network/import.h"
 #include "trainer/deploy_eval.h"
 #include "trainer/evaluate.h"
+#include "trainer/published.h"
 #include "trainer/recipe.h"
 #include "trainer/run.h"
 #include "trainer/search.h"
@@ -33,11 +35,9 @@ volatile std::sig_atomic_t g_signal = 0;
 
 struct Flags {
   std::string recipe, data, out = ".", device = "cpu", resume, init, eval, stem, logits, bench;
-  std::string arch, teacher, teacher_network = "ternary/resnet34", latencies, widths;
-  std::vector<std::string> set;
-  bool deploy = false, search = false;
-  std::optional<int> epochs, batch, step_epoch;
-  std::optional<double> lra, cd;
+  std::string teacher, teacher_network = "ternary/resnet34", latencies;
+  RecipeFlags changes;  // of the recipe
+  bool list = false, deploy = false;
   std::optional<uint64_t> seed;
   int threads = 0, width = 0, repeat = 1, replicas = 1;
   size_t limit = 0;
@@ -56,52 +56,6 @@ std::string Duration(double seconds) {
   else
     std::snprintf(text, sizeof text, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
   return text;
-}
-
-// What the flags say of a recipe's keys.
-Overrides OverridesOf(const Flags& flags) {
-  Overrides overrides;
-  const auto add = [&](const char* key, const std::string& value) {
-    if (!value.empty()) overrides.emplace_back(key, value);
-  };
-  const auto number = [](double value) {
-    std::ostringstream text;
-    text.precision(17);
-    text << value;
-    return text.str();
-  };
-  add("widths", flags.widths);
-  if (flags.search) add("mode", "search");
-  if (!flags.arch.empty()) {
-    add("mode", "final");
-    add("bits", flags.arch);
-  }
-  if (flags.lra) add("lra", number(*flags.lra));
-  if (flags.cd) add("cd", number(*flags.cd));
-  for (const std::string& setting : flags.set) {
-    const size_t equals = setting.find('=');
-    if (equals == std::string::npos || equals == 0)
-      throw UsageError("--set " + setting + ": expected KEY=VALUE");
-    add(setting.substr(0, equals).c_str(), setting.substr(equals + 1));
-  }
-  return overrides;
-}
-
-Recipe WithLengths(Recipe recipe, const Flags& flags) {
-  if (flags.epochs) recipe.SetEpochs(*flags.epochs);
-  if (flags.batch) recipe.batch = *flags.batch;
-  if (flags.step_epoch) {
-    recipe.rate.schedule = Schedule::kStep;
-    recipe.rate.milestones.clear();
-    recipe.rate.factors.clear();
-    for (int e = *flags.step_epoch; e < recipe.rate.epochs; e += *flags.step_epoch)
-      recipe.rate.milestones.push_back(e);
-  }
-  return recipe;
-}
-
-Recipe RecipeFor(const std::string& path, const Flags& flags) {
-  return WithLengths(ReadRecipe(path, OverridesOf(flags)), flags);
 }
 
 // The first line in which two recipes differ, for a message.
@@ -125,7 +79,7 @@ RunOptions Options(const Flags& flags) {
   options.latencies = flags.latencies;
   options.replicas = flags.replicas;
   if (flags.resume.empty()) {
-    options.recipe = RecipeFor(flags.recipe, flags);
+    options.recipe = flags.changes.Read(flags.recipe);
     options.seed = flags.seed.value_or(1);
     return options;
   }
@@ -134,10 +88,9 @@ RunOptions Options(const Flags& flags) {
   options.recipe = RecipeOf(checkpoint, flags.resume);
   options.seed = SeedOf(checkpoint, flags.resume);
   const std::string begun = RecipeText(options.recipe);
-  const std::string asked = RecipeText(
-      flags.recipe.empty()
-          ? WithLengths(ParseRecipe(begun, flags.resume, OverridesOf(flags)), flags)
-          : RecipeFor(flags.recipe, flags));
+  const std::string asked =
+      RecipeText(flags.recipe.empty() ? flags.changes.Parse(begun, flags.resume)
+                                      : flags.changes.Read(flags.recipe));
   if (begun != asked) throw InputError(flags.resume, FirstDifference(begun, asked));
   if (flags.seed && *flags.seed != options.seed)
     throw InputError(flags.resume, "has seed " + std::to_string(options.seed) + ", asked for " +
@@ -319,7 +272,7 @@ int EvalCommand(const Flags& flags) {
 }
 
 int BenchCommand(const Flags& flags) {
-  const Recipe recipe = RecipeFor(flags.bench, flags);
+  const Recipe recipe = flags.changes.Read(flags.bench);
   Recipe plain = recipe;
   plain.arguments["form"] = "full-precision";
   plain.tau_min = plain.tau_max = 0;
@@ -336,11 +289,26 @@ int BenchCommand(const Flags& flags) {
   return 0;
 }
 
+// Published figures and the commands that reproduce them.
+int ListCommand() {
+  Table table({"system", "data", "network", "what", "published", "settings", "command"});
+  for (const PublishedRow& row : PublishedRows())
+    table.Add({row.system, row.data, row.model, row.what, row.figure,
+               row.ours ? "our settings" : "published", CommandOf(row)});
+  std::printf(
+      "%s\nEach with --data FOLDER --out FOLDER; names in capitals stand for files. Figures are "
+      "top-1 or top-1/top-5\nin percent, of the best epoch; mcdonnell's are means of the last one of "
+      "five runs. Our settings: none are\npublished for it.\n",
+      table.Text().c_str());
+  return 0;
+}
+
 int RunMode(const Flags& flags) {
   at::set_num_threads(flags.threads > 0 ? flags.threads : UsableCpus());
   const bool trains = !flags.recipe.empty() || !flags.resume.empty();
-  if (trains + !flags.eval.empty() + !flags.bench.empty() != 1)
-    throw UsageError("expected one of --recipe or --resume, --eval, --bench");
+  if (trains + !flags.eval.empty() + !flags.bench.empty() + flags.list != 1)
+    throw UsageError("expected one of --recipe or --resume, --eval, --bench, --list");
+  if (flags.list) return ListCommand();
   if (!flags.bench.empty()) return BenchCommand(flags);
   if (flags.data.empty()) throw UsageError("--data is missing");
   return trains ? TrainCommand(flags) : EvalCommand(flags);
@@ -374,10 +342,9 @@ int main(int argc, char** argv) {
                  "folder of CIFAR-10, CIFAR-100, SVHN or (Fashion-)MNIST files, or of class folders "
                  "(ImageNet, Tiny-ImageNet, imagenette)");
   app.add_option("--out", flags.out, "folder for last.pt, best.pt, metrics.csv (default: .)");
-  app.add_option("--epochs", flags.epochs, "another number of epochs than the recipe's")
-      ->check(CLI::Range(1, 100000));
-  app.add_option("--batch", flags.batch, "another batch size than the recipe's")
-      ->check(CLI::Range(2, 100000));
+  app.add_flag("--list", flags.list,
+               "print every published figure with the command that trains its network");
+  flags.changes.AddTo(app);
   app.add_option("--seed", flags.seed, "of weights, order and augmentation (default: 1)");
   app.add_option("--device", flags.device, "cpu or cuda (default: cpu)")
       ->check(CLI::IsMember({"cpu", "cuda"}));
@@ -385,18 +352,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 1024));
   app.add_option("--resume", flags.resume, "go on from this checkpoint, exactly");
   app.add_option("--init", flags.init, "start from this checkpoint's weights");
-  app.add_option("--set", flags.set, "another value for a key of the recipe: KEY=VALUE")
-      ->take_all();
-  app.add_option("--widths", flags.widths, "any-precision: train these bit widths, e.g. 4 or 1,2,4");
-  app.add_flag("--search", flags.search, "EdMIPS: search for bits instead of training with given ones");
-  app.add_option("--lra", flags.lra, "of a search: learning rate of the architecture");
-  app.add_option("--cd", flags.cd, "of a search: weight of the complexity");
-  app.add_option("--step-epoch", flags.step_epoch, "lower the learning rates tenfold every N epochs")
-      ->check(CLI::Range(1, 100000));
   app.add_option("--latency-table", flags.latencies,
                  "of a search: measured latencies (JSON) as its costs");
-  app.add_option("--arch", flags.arch,
-                 "EdMIPS: train with the bits of this architecture.txt or search checkpoint");
   app.add_option("--teacher", flags.teacher, "learn this checkpoint's outputs instead of labels");
   app.add_option("--teacher-network", flags.teacher_network,
                  "what a foreign teacher is (default: ternary/resnet34, torchvision's in full "

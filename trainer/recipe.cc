@@ -95,6 +95,36 @@ std::string Replaced(const std::string& text, const std::string& name,
   return result;
 }
 
+Overrides OverridesOf(const RecipeFlags& flags) {
+  Overrides overrides;
+  if (!flags.widths.empty()) overrides.emplace_back("widths", flags.widths);
+  if (flags.search) overrides.emplace_back("mode", "search");
+  if (!flags.arch.empty()) {
+    overrides.emplace_back("mode", "final");
+    overrides.emplace_back("bits", flags.arch);
+  }
+  if (flags.lra) overrides.emplace_back("lra", Number(*flags.lra));
+  if (flags.cd) overrides.emplace_back("cd", Number(*flags.cd));
+  for (const std::string& setting : flags.set) {
+    const size_t equals = setting.find('=');
+    overrides.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
+  }
+  return overrides;
+}
+
+Recipe WithLengths(Recipe recipe, const RecipeFlags& flags) {
+  if (flags.epochs) recipe.SetEpochs(*flags.epochs);
+  if (flags.batch) recipe.batch = *flags.batch;
+  if (flags.step_epoch) {
+    recipe.rate.schedule = Schedule::kStep;
+    recipe.rate.milestones.clear();
+    recipe.rate.factors.clear();
+    for (int e = *flags.step_epoch; e < recipe.rate.epochs; e += *flags.step_epoch)
+      recipe.rate.milestones.push_back(e);
+  }
+  return recipe;
+}
+
 }  // namespace
 
 Recipe ParseRecipe(const std::string& text, const std::string& name, const Overrides& overrides) {
@@ -203,6 +233,48 @@ Network Recipe::Build() const {
   Network built = BuildNetwork(network, WithBitsRead(arguments));
   built.input_std = preprocessing.std;
   return built;
+}
+
+void RecipeFlags::AddTo(CLI::App& app) {
+  app.add_option("--epochs", epochs, "another number of epochs than the recipe's")
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--batch", batch, "another batch size than the recipe's")
+      ->check(CLI::Range(2, 100000));
+  app.add_option("--set", set, "another value for a key of the recipe: KEY=VALUE")
+      ->take_all()
+      ->check([](const std::string& text) {
+        const size_t equals = text.find('=');
+        const bool good = equals != std::string::npos && equals != 0 && equals + 1 != text.size();
+        return good ? "" : text + ": expected KEY=VALUE";
+      });
+  app.add_option("--widths", widths, "any-precision: train these bit widths, e.g. 4 or 1,2,4");
+  app.add_flag("--search", search, "EdMIPS: search for bits instead of training with given ones");
+  app.add_option("--lra", lra, "of a search: learning rate of the architecture");
+  app.add_option("--cd", cd, "of a search: weight of the complexity");
+  app.add_option("--step-epoch", step_epoch, "lower the learning rates tenfold every N epochs")
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--arch", arch,
+                 "EdMIPS: train with the bits of this architecture.txt or search checkpoint");
+}
+
+Recipe RecipeFlags::Read(const std::string& path) const {
+  return WithLengths(ReadRecipe(path, OverridesOf(*this)), *this);
+}
+
+Recipe RecipeFlags::Parse(const std::string& text, const std::string& name) const {
+  return WithLengths(ParseRecipe(text, name, OverridesOf(*this)), *this);
+}
+
+RecipeFlags ParseRecipeFlags(const std::string& text) {
+  RecipeFlags flags;
+  CLI::App app;
+  flags.AddTo(app);
+  try {
+    app.parse(text);
+  } catch (const CLI::Error& error) {
+    throw InputError(text, error.what());
+  }
+  return flags;
 }
 
 }  // namespace lbrt

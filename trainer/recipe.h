@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,10 @@
 #include "trainer/optimizer.h"
 #include "trainer/schedule.h"
 #include "trainer/step.h"
+
+namespace CLI {
+class App;
+}
 
 namespace lbrt {
 
@@ -43,5 +48,22 @@ Recipe ParseRecipe(const std::string& text, const std::string& name,
 Recipe ReadRecipe(const std::string& path, const Overrides& overrides = {});
 // As TOML with every key, numbers exact: ParseRecipe gives the same recipe back.
 std::string RecipeText(const Recipe& recipe);
+
+// The flags of a command line that change a recipe.
+struct RecipeFlags {
+  std::string widths;
+  bool search = false;
+  std::string arch;              // a file of bits
+  std::vector<std::string> set;  // KEY=VALUE
+  std::optional<double> lra, cd;
+  std::optional<int> epochs, batch, step_epoch;
+
+  void AddTo(CLI::App& app);
+  // ReadRecipe and ParseRecipe with what the flags say.
+  Recipe Read(const std::string& path) const;
+  Recipe Parse(const std::string& text, const std::string& name) const;
+};
+// "--widths 4 --epochs 10"; throws InputError for anything but these flags.
+RecipeFlags ParseRecipeFlags(const std::string& text);
 
 }  // namespace lbrt
