@@ -88,9 +88,10 @@ RunOptions Options(const Flags& flags) {
   options.recipe = RecipeOf(checkpoint, flags.resume);
   options.seed = SeedOf(checkpoint, flags.resume);
   const std::string begun = RecipeText(options.recipe);
-  const std::string asked =
-      RecipeText(flags.recipe.empty() ? flags.changes.Parse(begun, flags.resume)
-                                      : flags.changes.Read(flags.recipe));
+  Recipe again = flags.recipe.empty() ? flags.changes.Parse(begun, flags.resume)
+                                      : flags.changes.Read(flags.recipe);
+  again.ReadFiles();
+  const std::string asked = RecipeText(again);
   if (begun != asked) throw InputError(flags.resume, FirstDifference(begun, asked));
   if (flags.seed && *flags.seed != options.seed)
     throw InputError(flags.resume, "has seed " + std::to_string(options.seed) + ", asked for " +

@@ -1,5 +1,5 @@
-// Training runs on a tiny synthetic CIFAR-10: a resumed run ends with the same bytes, nothing is
-// dropped, what is interrupted keeps its last checkpoint.
+// Training runs on a tiny synthetic CIFAR-10: a resumed run ends with the same bytes wherever it was
+// stopped, nothing is dropped, and what a run began with it goes on with.
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
@@ -8,7 +8,6 @@
 #include <fstream>
 #include <map>
 
-#include "images/error.h"
 #include "tests/run_program.h"
 #include "tests/tiny_cifar.h"
 #include "trainer/evaluate.h"
@@ -20,20 +19,51 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kTrainImages = 5 * kTinyBatch;
-constexpr char kSmall[] = "mcdonnell/wrn-8-0.25";
 
-Recipe TinyRecipe(const std::string& network) {
+// A small network of each system. Its images are the data's, shrunk to `size`.
+struct Example {
+  const char* name;
+  const char* network;
+  const char* arguments;
+  int size = 32;
+};
+const Example kMcDonnell = {"McDonnell", "mcdonnell/wrn-8-0.25", ""};
+const Example kRecu = {"Recu", "recu/resnet20", "blocks=1,1 channels=4,8 size=8", 8};
+// Widths, Adam and dropout: the random state moves within an epoch.
+const Example kSvhn = {"AnyPrecision", "any-precision/svhn", "expansion=1 widths=1,32", 40};
+const Example kSearch = {"EdmipsSearch", "edmips/cifar-resnet20",
+                         "mode=search blocks=1,1 channels=4,8 size=8", 8};
+const Example kTernary = {"Ternary", "ternary/resnet20", "blocks=1,1 channels=4,8 size=8", 8};
+const Example kExamples[] = {kMcDonnell, kRecu, kSvhn, kSearch, kTernary};
+
+Recipe RecipeFor(const Example& example) {
   Recipe recipe;
-  recipe.network = network;
+  recipe.network = example.network;
+  recipe.arguments = ParseArguments(example.arguments);
   recipe.batch = 8;
-  recipe.rate = {Schedule::kCosine, 0.05, 0, 3, 1, {}};
-  recipe.sgd = {0.9, 5e-4};
-  recipe.augment = Augment::kBlack;
-  recipe.preprocessing = {.channels = 3, .mean = {.485, .456, .406}, .std = {.229, .224, .225}};
-  if (network.rfind("recu", 0) == 0) {
+  recipe.rate.schedule = Schedule::kCosine;
+  recipe.rate.lr = 0.05;
+  recipe.rate.epochs = 3;
+  recipe.rate.warmup = 1;
+  recipe.optimizer.weight_decay = 5e-4;
+  recipe.augment = Augmentation::kBlack;
+  recipe.preprocessing = {
+      .channels = 3, .mean = {.485, .456, .406}, .std = {.229, .224, .225}};
+  if (example.size != 32) recipe.preprocessing.resize = example.size;
+  const std::string system = example.name;
+  if (system == "Recu") {
     recipe.tau_min = 0.85;
     recipe.tau_max = 0.99;
   }
+  if (system == "AnyPrecision") {
+    recipe.optimizer.kind = OptimizerOptions::kAdam;
+    recipe.rate.lr = 1e-3;
+  }
+  if (system == "EdmipsSearch") {
+    recipe.cd = 0.1;
+    recipe.lra = 1;
+  }
+  if (system == "Ternary") recipe.optimizer.nesterov = true;
   return recipe;
 }
 
@@ -60,44 +90,85 @@ class ResumeTest : public testing::Test {
     events.step = [&](int epoch, size_t done, size_t total) {
       EXPECT_EQ(total, kTrainImages);
       seen_[epoch].push_back(done);
+      ++steps_;
     };
     events.epoch = [&](const EpochResult& result) { results_.push_back(result); };
+    events.note = [&](const std::string& text) { note_ = text; };
     events.stop = std::move(stop);
     return Train(options, events);
   }
+  // Goes on from the last checkpoint of `out`.
+  bool GoOn(
+      RunOptions options, std::function<bool()> stop = [] { return false; }) {
+    options.resume = options.out + "/last.pt";
+    return Run(options, std::move(stop));
+  }
+
+  void ExpectSameFile(const std::string& a, const std::string& b) const {
+    EXPECT_TRUE(TextOfFile(folder_ / a) == TextOfFile(folder_ / b)) << a << " and " << b;
+  }
+  Checkpoint Read(const std::string& path) const { return ReadCheckpoint(folder_ / path); }
 
   TemporaryFolder folder_;
   std::vector<EpochResult> results_;
   std::map<int, std::vector<size_t>> seen_;  // images done after each step, by epoch
+  int steps_ = 0;
+  std::string note_;
 };
 
-class ResumeOfTest : public ResumeTest, public testing::WithParamInterface<const char*> {};
+// --- The same bytes ------------------------------------------------------------------------------
 
-TEST_P(ResumeOfTest, TwoEpochsAndOneMoreEndWithTheBytesOfThree) {
-  const Recipe recipe = TinyRecipe(GetParam());
+class ResumeOfTest : public ResumeTest, public testing::WithParamInterface<Example> {};
+
+TEST_P(ResumeOfTest, StoppedAnywhereItEndsWithTheBytesOfAWholeRun) {
+  const Recipe recipe = RecipeFor(GetParam());
   EXPECT_TRUE(Run(Options("whole", recipe)));
   ASSERT_EQ(results_.size(), 3u);
-
-  results_.clear();
-  EXPECT_FALSE(Run(Options("parts", recipe), [&] { return results_.size() == 2; }));
-  ASSERT_EQ(results_.size(), 2u);
-  EXPECT_NE(TextOfFile(folder_ / "parts/last.pt"), TextOfFile(folder_ / "whole/last.pt"));
-  RunOptions rest = Options("parts", recipe);
-  rest.resume = folder_ / "parts/last.pt";
-  EXPECT_TRUE(Run(rest));
-  EXPECT_EQ(TextOfFile(folder_ / "parts/last.pt"), TextOfFile(folder_ / "whole/last.pt"));
-  EXPECT_EQ(TextOfFile(folder_ / "parts/best.pt"), TextOfFile(folder_ / "whole/best.pt"));
+  ASSERT_EQ(steps_, 24);
+  Random random(11);
+  for (int round = 0; round < 2; ++round) {
+    steps_ = 0;
+    const RunOptions options = Options("parts", recipe);
+    const int first = 1 + static_cast<int>(random.Below(7));  // within the first epoch
+    EXPECT_FALSE(Run(options, [&] { return steps_ == first; }));
+    EXPECT_EQ(Read("parts/last.pt").integers.at("position"), 8 * first);
+    EXPECT_FALSE(TextOfFile(folder_ / "parts/last.pt") == TextOfFile(folder_ / "whole/last.pt"));
+    for (bool done = false; !done;) {
+      const int next = steps_ + 1 + static_cast<int>(random.Below(12));
+      done = GoOn(options, [&] { return steps_ == next; });
+    }
+    EXPECT_EQ(steps_, 24) << "steps were done twice or left out";
+    ExpectSameFile("parts/last.pt", "whole/last.pt");
+    ExpectSameFile("parts/best.pt", "whole/best.pt");
+    fs::remove_all(folder_ / "parts");
+  }
 }
-INSTANTIATE_TEST_SUITE_P(Networks, ResumeOfTest, testing::Values("recu/resnet20", kSmall),
-                         [](const auto& info) {
-                           return std::string(info.param).substr(0, 4) == "recu" ? "Recu"
-                                                                                 : "McDonnell";
-                         });
+
+INSTANTIATE_TEST_SUITE_P(Networks, ResumeOfTest, testing::ValuesIn(kExamples),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST_F(ResumeTest, AStopAtTheEndOfAnEpochIsOneBetweenEpochs) {
+  const Recipe recipe = RecipeFor(kMcDonnell);
+  EXPECT_FALSE(Run(Options("parts", recipe), [&] { return results_.size() == 2; }));
+  EXPECT_EQ(results_.size(), 2u);
+  const Checkpoint c = Read("parts/last.pt");
+  EXPECT_EQ(c.integers.at("epoch"), 2);
+  EXPECT_EQ(c.integers.count("position"), 0u);
+  EXPECT_TRUE(GoOn(Options("parts", recipe)));
+  // A run that has all its epochs has nothing to do.
+  const std::string before = TextOfFile(folder_ / "parts/last.pt");
+  results_.clear();
+  EXPECT_TRUE(GoOn(Options("parts", recipe)));
+  EXPECT_TRUE(results_.empty());
+  EXPECT_TRUE(TextOfFile(folder_ / "parts/last.pt") == before);
+}
+
+// --- What an epoch does --------------------------------------------------------------------------
 
 TEST_F(ResumeTest, EveryImageOfAnEpochIsUsed) {
   // 60 images: batches of 8 leave 4; batches of 59 would leave one, which joins the batch before.
   static_assert(kTrainImages == 60);
-  Recipe recipe = TinyRecipe(kSmall);
+  Recipe recipe = RecipeFor(kMcDonnell);
   recipe.rate.epochs = 1;
   Run(Options("eights", recipe));
   EXPECT_EQ(seen_[0], (std::vector<size_t>{8, 16, 24, 32, 40, 48, 56, 60}));
@@ -105,46 +176,45 @@ TEST_F(ResumeTest, EveryImageOfAnEpochIsUsed) {
   recipe.batch = 59;
   Run(Options("fifty-nines", recipe));
   EXPECT_EQ(seen_[0], (std::vector<size_t>{60}));
-}
-
-TEST_F(ResumeTest, AnInterruptedEpochKeepsTheCheckpointBeforeIt) {
-  Recipe recipe = TinyRecipe(kSmall);
-  EXPECT_FALSE(Run(Options("out", recipe), [&] { return seen_[1].size() == 3; }));
-  EXPECT_EQ(seen_[1].back(), 24u);  // the step that ran was finished
-  const Checkpoint checkpoint = ReadCheckpoint(folder_ / "out/last.pt");
-  EXPECT_EQ(checkpoint.integers.at("epoch"), 1);
-  RunOptions rest = Options("out", recipe);
-  rest.resume = folder_ / "out/last.pt";
-  EXPECT_TRUE(Run(rest));
-  EXPECT_TRUE(Run(Options("whole", recipe)));
-  EXPECT_EQ(TextOfFile(folder_ / "out/last.pt"), TextOfFile(folder_ / "whole/last.pt"));
+  // Of two replicas each needs two.
+  seen_.clear();
+  recipe.batch = 57;
+  RunOptions two = Options("two", recipe);
+  two.replicas = 2;
+  Run(two);
+  EXPECT_EQ(seen_[0], (std::vector<size_t>{60}));
 }
 
 TEST_F(ResumeTest, MetricsHaveEachEpochOnceHoweverOftenTheRunBegan) {
-  const Recipe recipe = TinyRecipe(kSmall);
-  Run(Options("out", recipe), [&] { return results_.size() == 2; });
-  fs::copy(folder_ / "out/last.pt", folder_ / "second.pt");
-  RunOptions rest = Options("out", recipe);
-  for (int i = 0; i < 2; ++i) {  // again from the same checkpoint, as after a crash
+  for (const Example& example : {kMcDonnell, kSvhn}) {
+    const Recipe recipe = RecipeFor(example);
+    const int widths = static_cast<int>(recipe.Build().widths.size());
+    results_.clear();
+    Run(Options("out", recipe), [&] { return results_.size() == 2; });
+    fs::copy(folder_ / "out/last.pt", folder_ / "second.pt");
+    RunOptions rest = Options("out", recipe);
     rest.resume = folder_ / "second.pt";
-    EXPECT_TRUE(Run(rest));
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(Run(rest));  // again, as after a crash
+    std::istringstream lines(TextOfFile(folder_ / "out/metrics.csv"));
+    std::vector<std::string> firsts;
+    for (std::string line; std::getline(lines, line);) {
+      firsts.push_back(line.substr(0, line.find(',')));
+      EXPECT_EQ(std::count(line.begin(), line.end(), ','), 10 + 3 * widths)
+          << line;
+    }
+    EXPECT_EQ(firsts, (std::vector<std::string>{"epoch", "0", "1", "2"}));
+    fs::remove_all(folder_ / "out");
+    fs::remove(folder_ / "second.pt");
   }
-  std::istringstream lines(TextOfFile(folder_ / "out/metrics.csv"));
-  std::vector<std::string> firsts;
-  for (std::string line; std::getline(lines, line);) {
-    firsts.push_back(line.substr(0, line.find(',')));
-    EXPECT_EQ(std::count(line.begin(), line.end(), ','), 7) << line;
-  }
-  EXPECT_EQ(firsts, (std::vector<std::string>{"epoch", "0", "1", "2"}));
 }
 
 TEST_F(ResumeTest, ACheckpointSaysWhatItIs) {
-  Recipe recipe = TinyRecipe("recu/resnet20");
+  Recipe recipe = RecipeFor(kRecu);
   recipe.rate.epochs = 2;
   Run(Options("out", recipe));
-  const Checkpoint c = ReadCheckpoint(folder_ / "out/last.pt");
+  const Checkpoint c = Read("out/last.pt");
   EXPECT_EQ(c.text.at("network"), "recu/resnet20");
-  EXPECT_EQ(c.text.at("arguments"), "classes=10");
+  EXPECT_EQ(c.text.at("arguments"), "blocks=1,1 channels=4,8 classes=10 size=8");
   EXPECT_EQ(c.text.at("recipe"), RecipeText(recipe));
   EXPECT_EQ(FromText(c.text.at("preprocessing"), "checkpoint"), recipe.preprocessing);
   EXPECT_EQ(c.text.at("labels").substr(0, 20), "airplane\nautomobile\n");
@@ -157,91 +227,222 @@ TEST_F(ResumeTest, ACheckpointSaysWhatItIs) {
   EXPECT_EQ(c.groups.at("optimizer").size(),
             TrainerModel(NetworkOf(c, ""), at::kFloat, at::kCPU).parameters().size());
   EXPECT_EQ(SeedOf(c, "c"), 5u);
+  EXPECT_GT(results_[1].tau, 0.85);
+  EXPECT_EQ(c.state.at("layer1.0.conv1.tau").f32()[0], static_cast<float>(results_[1].tau));
 }
 
-TEST_F(ResumeTest, TheLastCheckpointEvaluatesToWhatTheRunReported) {
-  const Recipe recipe = TinyRecipe(kSmall);
-  Run(Options("out", recipe));
-  const Checkpoint c = ReadCheckpoint(folder_ / "out/last.pt");
-  TrainerModel model(NetworkOf(c, ""), at::kFloat, at::kCPU);
-  model.Load(c.state);
-  const Samples test =
-      Prepare(OpenDataset({folder_.path()}, Split::kTest), recipe.preprocessing, 32, 32, 10, 0);
-  const auto quiet = [](size_t) {};
-  const Evaluation first = Evaluate(model, test, recipe.preprocessing, quiet);
-  EXPECT_EQ(first.accuracy(), results_.back().test_accuracy);
-  EXPECT_EQ(first.loss, results_.back().test_loss);
-  EXPECT_EQ(first.logits, Evaluate(model, test, recipe.preprocessing, quiet).logits);
+TEST_F(ResumeTest, TheLastCheckpointEvaluatesToWhatTheRunReportedAtEveryWidth) {
+  for (const Example& example : {kMcDonnell, kSvhn}) {
+    const Recipe recipe = RecipeFor(example);
+    results_.clear();
+    Run(Options(example.name, recipe));
+    const Checkpoint c = Read(std::string(example.name) + "/last.pt");
+    TrainerModel model(NetworkOf(c, ""), at::kFloat, at::kCPU);
+    model.Load(c.state);
+    const Samples test = Prepare(OpenDataset({folder_.path()}, Split::kTest),
+                                 recipe.preprocessing, example.size, example.size, 10, 0);
+    const auto quiet = [](size_t) {};
+    const EpochResult& last = results_.back();
+    double train_loss = 0;
+    for (const WidthResult& width : last.widths) {
+      const Evaluation e = Evaluate(model, width.width, test, recipe.preprocessing, quiet);
+      EXPECT_EQ(e.accuracy(), width.test_accuracy);
+      EXPECT_EQ(e.loss, width.test_loss);
+      EXPECT_EQ(e.logits, Evaluate(model, width.width, test, recipe.preprocessing, quiet).logits);
+      if (width.width != 0) {
+        EXPECT_EQ(c.numbers.at("last_accuracy_w" + std::to_string(width.width)), e.accuracy());
+      }
+      train_loss += width.train_loss;
+    }
+    EXPECT_EQ(last.widths.size(), std::max<size_t>(1, model.network().widths.size()));
+    EXPECT_EQ(last.widths[0].width, model.network().widest());
+    EXPECT_EQ(last.test_accuracy, last.widths[0].test_accuracy);
+    EXPECT_NEAR(last.train_loss, train_loss, 1e-12);
+  }
 }
 
 TEST_F(ResumeTest, TrainingLearnsTheTinySet) {
-  Recipe recipe = TinyRecipe(kSmall);
-  recipe.augment = Augment::kNone;
-  recipe.rate = {Schedule::kCosine, 0.05, 0, 12, 0, {}};
+  Recipe recipe = RecipeFor(kMcDonnell);
+  recipe.augment = Augmentation::kNone;
+  recipe.rate.warmup = 0;
+  recipe.rate.epochs = 20;
   Run(Options("out", recipe));
   EXPECT_LT(results_.back().train_loss, 0.5 * results_.front().train_loss);
-  EXPECT_GT(results_.back().train_accuracy, 60);  // by chance: 10
+  EXPECT_GT(results_.back().train_accuracy, 50);  // by chance: 10
 }
 
+TEST_F(ResumeTest, ASearchMovesItsAlphasAndWritesWhatItChose) {
+  const Recipe recipe = RecipeFor(kSearch);
+  Run(Options("out", recipe));
+  const Checkpoint c = Read("out/last.pt");
+  EXPECT_EQ(TextOfFile(folder_ / "out/architecture.txt"),
+            ArchitectureText(ArchitectureOf(c.state)));
+  EXPECT_EQ(c.groups.at("arch_optimizer").size(), 2 * 5u);
+  // The complexity's slope is the only one that all layers share: bits fall.
+  EXPECT_LT(results_.back().complexity, results_.front().complexity);
+  EXPECT_GT(results_.back().complexity, 0);
+  const float* alphas = c.state.at("layers.0.conv0.mix_weight.alpha_weight").f32();
+  EXPECT_GT(alphas[0], alphas[3]);
+  // A measured latency table takes part; of a layer it does not know, it says so.
+  std::ofstream(folder_ / "table.json") << "{\"entries\": []}";
+  RunOptions measured = Options("measured", recipe);
+  measured.latencies = folder_ / "table.json";
+  ExpectRefusal([&] { Run(measured); }, "table.json: has no latency of layers.0.conv0");
+  RunOptions other = Options("other", RecipeFor(kMcDonnell));
+  other.latencies = folder_ / "table.json";
+  ExpectRefusal([&] { Run(other); }, "expected a recipe with mode=search");
+}
+
+// --- Where a run begins --------------------------------------------------------------------------
+
 TEST_F(ResumeTest, InitTakesTheWeightsAndNothingElse) {
-  Recipe recipe = TinyRecipe(kSmall);
+  Recipe recipe = RecipeFor(kMcDonnell);
   Run(Options("first", recipe));
   recipe.rate.lr = 1e-30;  // moves nothing
   recipe.rate.epochs = 1;
   RunOptions fine = Options("fine", recipe);
   fine.init = folder_ / "first/last.pt";
   Run(fine);
-  const Checkpoint a = ReadCheckpoint(folder_ / "first/last.pt");
-  const Checkpoint b = ReadCheckpoint(folder_ / "fine/last.pt");
+  const Checkpoint a = Read("first/last.pt"), b = Read("fine/last.pt");
   EXPECT_EQ(a.state.at("conv0").bytes, b.state.at("conv0").bytes);
   EXPECT_EQ(b.integers.at("epoch"), 1);
+  EXPECT_EQ(note_, "");
 }
 
-std::string ErrorOf(const std::function<void()>& function) {
-  try {
-    function();
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "no error";
+TEST_F(ResumeTest, InitSaysWhatItLacks) {
+  Recipe recipe = RecipeFor(kRecu);
+  recipe.rate.epochs = 1;
+  Recipe plain = recipe;
+  plain.arguments["form"] = "full-precision";
+  plain.tau_min = plain.tau_max = 0;
+  Run(Options("plain", plain));
+  RunOptions fine = Options("fine", recipe);
+  fine.init = folder_ / "plain/last.pt";
+  Run(fine);
+  EXPECT_NE(note_.find("plain/last.pt lacks "), std::string::npos) << note_;
+  EXPECT_NE(note_.find("layer1.0.conv1."), std::string::npos) << note_;
+  Checkpoint wrong = Read("plain/last.pt");
+  wrong.state["linear.weight"] = HostTensor::Zeros(DType::kF32, {10, 3});
+  WriteCheckpoint(folder_ / "wrong.pt", wrong);
+  fine.init = folder_ / "wrong.pt";
+  ExpectRefusal([&] { Run(fine); }, "linear.weight");
 }
+
+TEST_F(ResumeTest, ATeacherIsLearnedInsteadOfTheLabels) {
+  Recipe recipe = RecipeFor(kRecu);
+  Recipe plain = recipe;
+  plain.arguments["form"] = "full-precision";
+  plain.tau_min = plain.tau_max = 0;
+  Run(Options("teacher", plain));
+  const Checkpoint teacher = Read("teacher/last.pt");
+  recipe.rate.epochs = 1;
+  RunOptions options = Options("student", recipe);
+  Run(options);
+  const double by_labels = results_.back().train_loss;
+  options.teacher = folder_ / "teacher/last.pt";
+  options.out = folder_ / "taught";
+  Run(options);
+  EXPECT_NE(results_.back().train_loss, by_labels);
+  EXPECT_TRUE(Read("teacher/last.pt").state.at("conv1.weight").bytes ==
+              teacher.state.at("conv1.weight").bytes);
+  // It is part of the run: a resumed one needs it again, and one without takes none.
+  const Checkpoint taught = Read("taught/last.pt");
+  EXPECT_EQ(taught.text.at("teacher"), options.teacher);
+  RunOptions forgotten = options;
+  forgotten.teacher.clear();
+  ExpectRefusal([&] { GoOn(forgotten); }, "taught/last.pt: has the teacher ");
+  options.out = folder_ / "student";
+  ExpectRefusal([&] { GoOn(options); }, "student/last.pt: has no teacher");
+
+  Recipe other = recipe;
+  other.arguments["size"] = "16";
+  other.preprocessing.resize = 16;
+  RunOptions larger = Options("larger", other);
+  larger.teacher = folder_ / "teacher/last.pt";
+  ExpectRefusal([&] { Run(larger); }, "teacher/last.pt: takes images of 8 x 8 pixels");
+  Checkpoint foreign;
+  foreign.state = teacher.state;
+  WriteCheckpoint(folder_ / "foreign.pt", foreign);
+  larger.teacher = folder_ / "foreign.pt";
+  larger.teacher_network = "mcdonnell/wrn-8-0.25";
+  ExpectRefusal([&] { Run(larger); }, "");
+}
+
+TEST_F(ResumeTest, ReplicasArePartOfTheRun) {
+  const Recipe recipe = RecipeFor(kRecu);
+  RunOptions two = Options("two", recipe);
+  two.replicas = 2;
+  EXPECT_FALSE(Run(two, [&] { return steps_ == 4; }));
+  EXPECT_TRUE(GoOn(two));
+  two.out = folder_ / "whole";
+  Run(two);
+  ExpectSameFile("two/last.pt", "whole/last.pt");
+  Run(Options("one", recipe));
+  EXPECT_FALSE(Read("one/last.pt").state.at("conv1.weight").bytes ==
+               Read("two/last.pt").state.at("conv1.weight").bytes);
+  ExpectRefusal([&] { GoOn(Options("two", recipe)); }, "has 2 replicas, asked for 1");
+}
+
+TEST_F(ResumeTest, TheBitsOfAFileStayWithTheRun) {
+  std::ofstream(folder_ / "bits.txt") << "weight_bits=1,2,3,4,1\nactivation_bits=2,3,4,2,3\n";
+  Recipe recipe = RecipeFor(kSearch);
+  recipe.arguments["mode"] = "final";
+  recipe.arguments["bits"] = folder_ / "bits.txt";
+  EXPECT_FALSE(Run(Options("out", recipe), [&] { return steps_ == 3; }));
+  fs::remove(folder_ / "bits.txt");
+  RunOptions rest = Options("out", RecipeOf(Read("out/last.pt"), "last.pt"));
+  EXPECT_TRUE(GoOn(rest));
+  EXPECT_EQ(NetworkOf(Read("out/last.pt"), "").arguments.at("weight_bits"), "1,2,3,4,1");
+}
+
+// --- What is refused -----------------------------------------------------------------------------
 
 TEST_F(ResumeTest, RecipesThatDoNotFitTheirNetworkAreRefused) {
-  Recipe recipe = TinyRecipe("recu/resnet20");
+  Recipe recipe = RecipeFor(kRecu);
   recipe.tau_min = recipe.tau_max = 0;
-  EXPECT_NE(ErrorOf([&] { Run(Options("out", recipe)); }).find("tau-min"), std::string::npos);
-  recipe = TinyRecipe(kSmall);
-  recipe.tau_min = recipe.tau_max = 0.9;
-  EXPECT_NE(ErrorOf([&] { Run(Options("out", recipe)); }).find("tau-min"), std::string::npos);
-  recipe = TinyRecipe(kSmall);
+  ExpectRefusal([&] { Run(Options("out", recipe)); }, "tau-min");
+  recipe = RecipeFor(kMcDonnell);
   recipe.preprocessing = {.channels = 1, .mean = {0.5}, .std = {0.5}};
-  EXPECT_NE(ErrorOf([&] { Run(Options("out", recipe)); }).find("channels"), std::string::npos);
+  ExpectRefusal([&] { Run(Options("out", recipe)); }, "channels");
+  recipe = RecipeFor(kMcDonnell);
+  recipe.arguments["classes"] = "3";
+  ExpectRefusal([&] { Run(Options("out", recipe)); }, "label");
+  recipe = RecipeFor(kMcDonnell);
+  recipe.augment = Augmentation::kImageNet;
+  ExpectRefusal([&] { Run(Options("boxes", recipe)); }, "class folders");
   EXPECT_FALSE(fs::exists(folder_ / "out"));
 }
 
 TEST_F(ResumeTest, ALossThatIsNoLongerFiniteEndsTheRunInOneLine) {
-  Recipe recipe = TinyRecipe(kSmall);
+  Recipe recipe = RecipeFor(kMcDonnell);
   recipe.rate.lr = 1e30;
-  const std::string error = ErrorOf([&] { Run(Options("out", recipe)); });
-  EXPECT_NE(error.find("finite"), std::string::npos) << error;
+  const std::string line = Refusal([&] { Run(Options("out", recipe)); });
+  EXPECT_NE(line.find("epoch 1, step at image "), std::string::npos) << line;
+  EXPECT_NE(line.find("no longer finite, first in "), std::string::npos) << line;
 }
 
-TEST_F(ResumeTest, AForeignCheckpointIsNotResumed) {
-  Recipe recipe = TinyRecipe(kSmall);
+TEST_F(ResumeTest, CheckpointsThatAreNotOfThisRunAreRefused) {
+  const Recipe recipe = RecipeFor(kMcDonnell);
   Checkpoint foreign;
-  foreign.state = TrainerModel(BuildNetwork(kSmall, {}), at::kFloat, at::kCPU).ToStateDict();
+  foreign.state = TrainerModel(recipe.Build(), at::kFloat, at::kCPU).ToStateDict();
   WriteCheckpoint(folder_ / "foreign.pt", foreign);
   RunOptions options = Options("out", recipe);
   options.resume = folder_ / "foreign.pt";
-  const std::string error = ErrorOf([&] { Run(options); });
-  EXPECT_NE(error.find("foreign.pt"), std::string::npos) << error;
+  ExpectRefusal([&] { Run(options); }, "foreign.pt: has no recipe");
+  // Within an epoch of more images than the data has.
+  Run(Options("out", recipe), [&] { return steps_ == 2; });
+  Checkpoint beyond = Read("out/last.pt");
+  beyond.integers["position"] = 60;
+  WriteCheckpoint(folder_ / "beyond.pt", beyond);
+  options.resume = folder_ / "beyond.pt";
+  ExpectRefusal([&] { Run(options); }, "is at image 60, the data has 60");
 }
 
-TEST(MillisecondsPerStep, TimesBothForms) {
-  Recipe recipe = TinyRecipe(kSmall);
+TEST(MillisecondsPerStep, TimesAStep) {
+  Recipe recipe = RecipeFor(kRecu);
   recipe.batch = 2;
-  EXPECT_GT(MillisecondsPerStep(recipe, Precision::kQuantized, at::kCPU, 1), 0);
-  EXPECT_GT(MillisecondsPerStep(recipe, Precision::kFloat, at::kCPU, 1), 0);
+  for (const bool fuse : {false, true})
+    EXPECT_GT(MillisecondsPerStep(recipe, at::kCPU, 1, fuse), 0);
 }
 
 }  // namespace

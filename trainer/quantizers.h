@@ -84,5 +84,7 @@ Quantized FixedPointWeights(const at::Tensor& weight, int limbs,
 // (methods.md 1.1, step = 1 / levels) and of HWGQ (2.1). The gradient passes the rounding
 // unchanged and is 0 outside of the closed interval.
 at::Tensor ClippedRound(const at::Tensor& x, double step, int levels);
+// The same made of LibTorch's own operators, for any device.
+at::Tensor ClippedRoundComposed(const at::Tensor& x, double step, int levels);
 
 }  // namespace lbrt

@@ -77,8 +77,10 @@ std::string Replaced(const std::string& text, const std::string& name,
     set(item.fullname(), item.inputs);
   }
   for (const auto& [key, value] : overrides) {
-    // One bit list for all, or one for each: the later key is meant.
-    if (key == "bits") {
+    // One bit list for all, or one for each: the later key is meant. A search takes none.
+    const bool search = key == "mode" && value == "search";
+    if (search) values.erase("bits");
+    if (search || key == "bits") {
       values.erase("weight_bits");
       values.erase("activation_bits");
     }
@@ -145,8 +147,8 @@ Recipe ParseRecipe(const std::string& text, const std::string& name, const Overr
   app.add_option("--lr-min", r.rate.lr_min);
   app.add_option("--schedule", schedule)->required();
   app.add_option("--warmup", r.rate.warmup);
-  app.add_option("--milestones", r.rate.milestones);
-  app.add_option("--factors", r.rate.factors);
+  app.add_option("--milestones", r.rate.milestones)->delimiter(',');
+  app.add_option("--factors", r.rate.factors)->delimiter(',');
   app.add_option("--momentum", r.optimizer.momentum);
   app.add_option("--nesterov", r.optimizer.nesterov);
   app.add_option("--weight-decay", r.optimizer.weight_decay);
@@ -157,10 +159,10 @@ Recipe ParseRecipe(const std::string& text, const std::string& name, const Overr
   app.add_option("--cd", r.cd);
   app.add_option("--augment", augment);
   app.add_option("--resize", r.preprocessing.resize);
-  app.add_option("--crop", crop)->expected(1, 2);
+  app.add_option("--crop", crop)->expected(1, 2)->delimiter(',');
   app.add_option("--pad", r.preprocessing.pad);
-  app.add_option("--mean", r.preprocessing.mean)->required();
-  app.add_option("--std", r.preprocessing.std)->required();
+  app.add_option("--mean", r.preprocessing.mean)->required()->delimiter(',');
+  app.add_option("--std", r.preprocessing.std)->required()->delimiter(',');
   try {
     std::istringstream stream(Replaced(text, name, overrides, app));
     app.parse_from_stream(stream);
@@ -228,6 +230,8 @@ void Recipe::SetEpochs(int epochs) {
         static_cast<int>(std::lround(static_cast<double>(milestone) * epochs / rate.epochs));
   rate.epochs = epochs;
 }
+
+void Recipe::ReadFiles() { arguments = WithBitsRead(arguments); }
 
 Network Recipe::Build() const {
   Network built = BuildNetwork(network, WithBitsRead(arguments));

@@ -35,6 +35,8 @@ struct Recipe {
   // The recipe for another number of epochs: cosine and tau use that number, step milestones scale
   // with it, restart schedules are cut.
   void SetEpochs(int epochs);
+  // Arguments that name files become what these say: the recipe's text needs the files no more.
+  void ReadFiles();
   // The network, with the files that its arguments name read, and the input's deviations.
   Network Build() const;
 };

@@ -125,7 +125,7 @@ class Run {
   Run(const RunOptions& options, const RunEvents& events)
       : options_(options),
         events_(events),
-        recipe_(options.recipe),
+        recipe_(WithoutFiles(options.recipe)),
         model_(NetworkFor(recipe_), at::kFloat, ParseDevice(options.device)),
         optimizers_(model_, recipe_.optimizer, ArchitectureOptimizer(recipe_)),
         widths_(Descending(model_.network())),
@@ -147,6 +147,10 @@ class Run {
   }
 
  private:
+  static Recipe WithoutFiles(Recipe recipe) {
+    recipe.ReadFiles();
+    return recipe;
+  }
   static OptimizerOptions ArchitectureOptimizer(const Recipe& recipe) {
     OptimizerOptions options;  // SGD of the same momentum and decay (methods.md 2.3)
     options.momentum = recipe.optimizer.momentum;
@@ -168,6 +172,7 @@ class Run {
   void Resume() {
     const Checkpoint checkpoint = ReadCheckpoint(options_.resume);
     RecipeOf(checkpoint, options_.resume);
+    ExpectAsBegun(checkpoint);
     model_.Load(checkpoint.state);
     for (const auto& [name, optimizer] : {std::pair{"optimizer", &optimizers_.weights},
                                           std::pair{"arch_optimizer", &optimizers_.architecture}})
@@ -190,10 +195,29 @@ class Run {
     }
   }
 
+  // What the run goes by and its recipe does not say.
+  void ExpectAsBegun(const Checkpoint& checkpoint) const {
+    const auto found = checkpoint.integers.find("replicas");
+    const int64_t replicas = found == checkpoint.integers.end() ? 1 : found->second;
+    if (replicas != options_.replicas)
+      throw InputError(options_.resume, "has " + std::to_string(replicas) +
+                                            " replicas, asked for " +
+                                            std::to_string(options_.replicas));
+    for (const auto& [name, asked] : {std::pair{"teacher", &options_.teacher},
+                                      std::pair{"latency_table", &options_.latencies}}) {
+      const bool begun = checkpoint.text.count(name) != 0;
+      if (begun != asked->empty()) continue;
+      throw InputError(options_.resume,
+                       begun ? "has the " + std::string(name) + " " + checkpoint.text.at(name) +
+                                   ", expected one again"
+                             : "has no " + std::string(name) + ", asked for " + *asked);
+    }
+  }
+
   // The teacher of methods.md 4.4: a network in full precision, in evaluation.
   void StartTeacher() {
     const Checkpoint checkpoint = ReadCheckpoint(options_.teacher);
-    const Network network =
+    Network network =
         checkpoint.text.count("network")
             ? NetworkOf(checkpoint, "")
             : BuildNetwork(options_.teacher_network,
@@ -204,6 +228,13 @@ class Run {
       throw InputError(options_.teacher, "knows " + std::to_string(network.classes()) +
                                              " classes, expected " +
                                              std::to_string(model_.network().classes()));
+    const Node &own = model_.network().nodes[0], &input = network.nodes[0];
+    if (input.channels != own.channels || input.height != own.height || input.width != own.width)
+      throw InputError(options_.teacher, "takes images of " + std::to_string(input.width) + " x " +
+                                             std::to_string(input.height) + " pixels, expected " +
+                                             std::to_string(own.width) + " x " +
+                                             std::to_string(own.height));
+    network.input_std = recipe_.preprocessing.std;
     teacher_.emplace(network, at::kFloat, model_.device());
     teacher_->Load(checkpoint.state);
   }
@@ -220,7 +251,8 @@ class Run {
     const Node& input = network.nodes.front();
     Dataset train = OpenDataset({options_.data}, Split::kTrain);
     labels_ = Labels(train, network);
-    train_ = Prepare(std::move(train), recipe_.preprocessing, input.height, input.width, network.classes(), 0);
+    train_ = Prepare(std::move(train), recipe_.preprocessing, input.height, input.width,
+                     network.classes(), 0);
     test_ = Prepare(OpenDataset({options_.data}, Split::kTest), recipe_.preprocessing, input.height,
                     input.width, network.classes(), 0);
     if (train_.size() < 2)
@@ -371,6 +403,9 @@ class Run {
     c.text["device"] = options_.device;
     c.integers["epoch"] = epoch_ + (within_epoch ? 0 : 1);
     c.integers["best_epoch"] = best_epoch_;
+    c.integers["replicas"] = options_.replicas;
+    if (!options_.teacher.empty()) c.text["teacher"] = options_.teacher;
+    if (!options_.latencies.empty()) c.text["latency_table"] = options_.latencies;
     c.integers["random_state"] = static_cast<int64_t>(random_.state());
     if (best_epoch_ > 0) c.numbers["best_accuracy"] = best_accuracy_;
     if (!within_epoch) return c;

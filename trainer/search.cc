@@ -18,7 +18,8 @@ LatencyTable LatencyTable::Read(const std::string& path) {
   table.path_ = path;
   const std::vector<uint8_t> bytes = ReadFile(path);
   try {
-    for (const auto& e : nlohmann::json::parse(bytes.begin(), bytes.end()).at("entries")) {
+    const nlohmann::json file = nlohmann::json::parse(bytes.begin(), bytes.end());
+    for (const auto& e : file.at("entries")) {
       const double microseconds = e.at("microseconds");
       if (!(microseconds > 0 && std::isfinite(microseconds)))
         throw InputError(path, "has a latency that is not above 0");

@@ -80,7 +80,11 @@ struct ClippedRoundFunction : Function<ClippedRoundFunction> {
 }  // namespace
 
 at::Tensor ClippedRound(const at::Tensor& x, double step, int levels) {
-  if (x.is_cpu()) return ClippedRoundFunction::apply(x, step, static_cast<int64_t>(levels));
+  if (!x.is_cpu()) return ClippedRoundComposed(x, step, levels);
+  return ClippedRoundFunction::apply(x, step, static_cast<int64_t>(levels));
+}
+
+at::Tensor ClippedRoundComposed(const at::Tensor& x, double step, int levels) {
   const bool unit = step == 1.0 / levels;
   const at::Tensor clipped = at::clamp(x, 0, levels * step);
   const at::Tensor plain = clipped.detach();

@@ -5,7 +5,6 @@ namespace lbrt {
 
 Quantized FixedPointWeights(const at::Tensor& weight, int limbs,
                             const std::vector<double>& input_std) {
-  at::NoGradGuard no_grad;
   // In double, as import does it: both must get the same codes.
   at::Tensor folded = weight.detach().to(at::kDouble);
   std::vector<int64_t> a_channel(static_cast<size_t>(weight.dim()), 1);
@@ -21,7 +20,6 @@ Quantized FixedPointWeights(const at::Tensor& weight, int limbs,
   scale = at::where(scale > 0, scale, at::ones_like(scale));
   const at::Tensor codes = (folded / scale).round_();
   // The input's scale differs by channel, so it cannot stay with the codes.
-  at::AutoGradMode with_grad(true);
   const at::Tensor one = ScalarLike(weight, 1);
   if (fold.defined())
     return {StraightThrough::apply(weight, (codes * scale * fold).to(weight.scalar_type()), one),
