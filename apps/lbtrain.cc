@@ -6,9 +6,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -23,6 +25,7 @@
 #include "network/import.h"
 #include "trainer/deploy_eval.h"
 #include "trainer/evaluate.h"
+#include "trainer/peers.h"
 #include "trainer/published.h"
 #include "trainer/recipe.h"
 #include "trainer/run.h"
@@ -39,7 +42,7 @@ struct Flags {
   RecipeFlags changes;  // of the recipe
   bool list = false, deploy = false;
   std::optional<uint64_t> seed;
-  int threads = 0, width = 0, repeat = 1, replicas = 1;
+  int threads = 0, width = 0, repeat = 1, replicas = 1, peer_timeout = 600;
   size_t limit = 0;
 };
 
@@ -119,14 +122,22 @@ void PrintEpoch(const EpochResult& r, int epochs) {
   std::fflush(stdout);
 }
 
+// Of several processes, rank 0 speaks and writes.
+bool Leads(const RunOptions& options) {
+  return options.peers == nullptr || options.peers->rank() == 0;
+}
+
 // One run; the test accuracies of its last epoch, the widest width first, or nothing where a signal
 // stopped it.
 std::vector<WidthResult> TrainOnce(const RunOptions& options) {
   const int epochs = options.recipe.rate.epochs;
-  std::printf("%s %s: %d epochs of batches of %d, seed %llu, %s, %d threads\n",
+  std::printf("%s %s: %d epochs of batches of %d, seed %llu, %s, %d threads%s\n",
               options.recipe.network.c_str(), ArgumentsText(options.recipe.arguments).c_str(),
               epochs, options.recipe.batch, static_cast<unsigned long long>(options.seed),
-              options.device.c_str(), at::get_num_threads());
+              options.device.c_str(), at::get_num_threads(),
+              options.peers == nullptr
+                  ? ""
+                  : (" in each of " + std::to_string(options.peers->size()) + " processes").c_str());
   std::fflush(stdout);
 
   std::optional<Progress> bar;
@@ -135,11 +146,11 @@ std::vector<WidthResult> TrainOnce(const RunOptions& options) {
   std::vector<WidthResult> last;
   RunEvents events;
   events.step = [&](int e, size_t images, size_t total) {
-    if (e != epoch)
+    if (e != epoch && Leads(options))
       bar.emplace("epoch " + std::to_string(e + 1) + "/" + std::to_string(epochs), total);
     epoch = e;
     done = images;
-    bar->Show(images);
+    if (bar) bar->Show(images);
   };
   events.epoch = [&](const EpochResult& r) {
     bar.reset();
@@ -152,8 +163,10 @@ std::vector<WidthResult> TrainOnce(const RunOptions& options) {
   const bool finished = Train(options, events);
   bar.reset();
   if (finished) return last;
-  std::printf("stopped by signal %d in epoch %d after %zu images; go on with --resume %s/last.pt\n",
-              static_cast<int>(g_signal), epoch + (done == 0 ? 2 : 1), done, options.out.c_str());
+  const std::string signal =
+      g_signal != 0 ? "signal " + std::to_string(g_signal) : "a signal to a peer";
+  std::printf("stopped by %s in epoch %d after %zu images; go on with --resume %s/last.pt\n",
+              signal.c_str(), epoch + (done == 0 ? 2 : 1), done, options.out.c_str());
   return {};
 }
 
@@ -203,11 +216,21 @@ int RepeatCommand(const Flags& flags, RunOptions options) {
 }
 
 int TrainCommand(const Flags& flags) {
-  const RunOptions options = Options(flags);
+  RunOptions options = Options(flags);
+  const Launch launch = LaunchFrom([](const char* name) { return std::getenv(name); });
+  std::optional<Peers> peers;
+  if (launch.size > 1) {
+    peers.emplace(launch, flags.device, std::chrono::seconds(flags.peer_timeout));
+    options.peers = &*peers;
+    if (!Leads(options) && std::freopen("/dev/null", "w", stdout) == nullptr)
+      throw InputError("/dev/null: cannot be opened");
+  }
+  // Now that nothing waits for peers that may never come.
   std::signal(SIGINT, [](int signal) { g_signal = signal; });
   std::signal(SIGTERM, [](int signal) { g_signal = signal; });
   if (flags.repeat > 1) return RepeatCommand(flags, options);
-  if (!TrainOnce(options).empty() && IsSearch(options.recipe.Build())) PrintArchitecture(options);
+  if (!TrainOnce(options).empty() && Leads(options) && IsSearch(options.recipe.Build()))
+    PrintArchitecture(options);
   return 0;
 }
 
@@ -279,14 +302,16 @@ int BenchCommand(const Flags& flags) {
   plain.tau_min = plain.tau_max = 0;
   const at::Device device = ParseDevice(flags.device);
   constexpr int kSteps = 15;
-  const double quantized = MillisecondsPerStep(recipe, device, kSteps);
-  const double full = MillisecondsPerStep(plain, device, kSteps);
+  const double quantized = MillisecondsPerStep(recipe, device, kSteps, /*fuse=*/true);
+  const double full = MillisecondsPerStep(plain, device, kSteps, /*fuse=*/true);
+  const double libtorch = MillisecondsPerStep(plain, device, kSteps, /*fuse=*/false);
   std::printf("%s, batch %d, %s, %d threads, median of %d steps\n", recipe.network.c_str(),
               recipe.batch, flags.device.c_str(), at::get_num_threads(), kSteps);
   std::printf(
-      "  quantized       %8.1f ms a step\n  full precision  %8.1f ms a step\n"
-      "  ratio           %8.2f\n",
-      quantized, full, quantized / full);
+      "  quantized                                   %8.1f ms a step\n"
+      "  full precision                              %8.1f ms, ratio %.2f\n"
+      "  full precision, LibTorch's operators alone  %8.1f ms, ratio %.2f\n",
+      quantized, full, quantized / full, libtorch, quantized / libtorch);
   return 0;
 }
 
@@ -365,6 +390,10 @@ int main(int argc, char** argv) {
   app.add_option("--replicas", flags.replicas,
                  "parts of a batch with statistics of their own, as on so many devices")
       ->check(CLI::Range(1, 1024));
+  app.add_option("--peer-timeout", flags.peer_timeout,
+                 "of several processes (started by torchrun, mpirun or srun, each with these flags): "
+                 "seconds without an answer until a peer counts as lost (default: 600)")
+      ->check(CLI::Range(1, 1000000));
   app.add_option("--eval", flags.eval, "evaluate this checkpoint on the test images of --data");
   app.add_flag("--deploy", flags.deploy,
                "with --eval: also execute what lbconvert makes of it, to the bit as lbrun does");

@@ -22,7 +22,7 @@ case ${1:-} in
       curl unzip                                                      # scripts/get-data.sh
       ccache clang
       libgtest-dev nlohmann-json3-dev                                 # tests/
-      libtorch-dev                                                    # trainer/
+      libtorch-dev libgloo-dev                                        # trainer/
       libxnnpack-dev libdnnl-dev                                      # lbbench's other engines
       g++-aarch64-linux-gnu qemu-user                                 # the aarch64 preset
       gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib  # cortex-m4

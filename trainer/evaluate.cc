@@ -26,6 +26,7 @@ static double LogSumExp(const float* row, size_t n) {
 
 Evaluation Judge(std::vector<float> logits, const std::vector<int64_t>& labels) {
   Evaluation e;
+  if (labels.empty()) return e;
   e.images = labels.size();
   e.classes = logits.size() / labels.size();
   e.logits = std::move(logits);
@@ -51,19 +52,24 @@ Agreement Compare(const Evaluation& a, const Evaluation& b) {
 
 Evaluation Evaluate(const TrainerModel& model, int width, const Samples& samples,
                     const Preprocessing& preprocessing,
-                    const std::function<void(size_t done)>& progress) {
+                    const std::function<void(size_t done)>& progress, Share share) {
   at::NoGradGuard no_grad;
   Batcher batcher(samples, preprocessing, model.device());
   std::vector<float> logits;
-  for (size_t first = 0; first < samples.size(); first += kBatch) {
+  std::vector<int64_t> labels;
+  const size_t step = kBatch * static_cast<size_t>(share.parts);
+  for (size_t first = kBatch * static_cast<size_t>(share.part); first < samples.size();
+       first += step) {
     const size_t count = std::min(kBatch, samples.size() - first);
     const at::Tensor input = batcher.Images(first, count).to(model.device(), model.type());
     const at::Tensor out =
         Execute(model, input, {Mode::kEval, width}).to(at::kCPU, at::kFloat).contiguous();
     logits.insert(logits.end(), out.data_ptr<float>(), out.data_ptr<float>() + out.numel());
+    labels.insert(labels.end(), samples.labels.begin() + static_cast<ptrdiff_t>(first),
+                  samples.labels.begin() + static_cast<ptrdiff_t>(first + count));
     progress(first + count);
   }
-  return Judge(std::move(logits), samples.labels);
+  return Judge(std::move(logits), labels);
 }
 
 }  // namespace lbrt

@@ -22,7 +22,7 @@ struct Evaluation {
   }
 };
 
-// What the logits say of the labels.
+// What the logits say of the labels; all zero of none.
 Evaluation Judge(std::vector<float> logits, const std::vector<int64_t>& labels);
 
 // Two evaluations of the same images.
@@ -32,11 +32,16 @@ struct Agreement {
 };
 Agreement Compare(const Evaluation& a, const Evaluation& b);
 
-// The network in eval mode, at one of its widths (0: the widest), on every sample, in order.
-// `progress` is told the images done. The same numbers every time: batches of one size, no random
-// choice.
+// Of the batches of an evaluation, every `parts`-th from number `part` on.
+struct Share {
+  int part = 0, parts = 1;
+};
+
+// The network in eval mode, at one of its widths (0: the widest), on every sample, in order, or on
+// a share of them. `progress` is told the images done. The same numbers every time: batches of one
+// size, no random choice.
 Evaluation Evaluate(const TrainerModel& model, int width, const Samples& samples,
                     const Preprocessing& preprocessing,
-                    const std::function<void(size_t done)>& progress);
+                    const std::function<void(size_t done)>& progress, Share share = {});
 
 }  // namespace lbrt

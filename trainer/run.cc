@@ -15,6 +15,7 @@
 #include "images/error.h"
 #include "images/file.h"
 #include "trainer/evaluate.h"
+#include "trainer/peers.h"
 #include "trainer/samples.h"
 #include "trainer/search.h"
 #include "trainer/step.h"
@@ -129,7 +130,14 @@ class Run {
         model_(NetworkFor(recipe_), at::kFloat, ParseDevice(options.device)),
         optimizers_(model_, recipe_.optimizer, ArchitectureOptimizer(recipe_)),
         widths_(Descending(model_.network())),
+        peers_(options.peers),
+        rank_(peers_ != nullptr ? peers_->rank() : 0),
+        processes_(peers_ != nullptr ? peers_->size() : 1),
         random_(options.seed) {
+    if (recipe_.batch < static_cast<int>(LeastBatch()))
+      throw InputError("recipe", "batch = " + std::to_string(recipe_.batch) + " is too small for " +
+                                     std::to_string(Parts()) +
+                                     " parts, expected two images of each");
     if (IsSearch(model_.network())) {
       if (!options.latencies.empty()) latencies_ = LatencyTable::Read(options.latencies);
       cost_.emplace(model_, latencies_ ? &*latencies_ : nullptr);
@@ -199,10 +207,9 @@ class Run {
   void ExpectAsBegun(const Checkpoint& checkpoint) const {
     const auto found = checkpoint.integers.find("replicas");
     const int64_t replicas = found == checkpoint.integers.end() ? 1 : found->second;
-    if (replicas != options_.replicas)
+    if (replicas != Parts())
       throw InputError(options_.resume, "has " + std::to_string(replicas) +
-                                            " replicas, asked for " +
-                                            std::to_string(options_.replicas));
+                                            " replicas, asked for " + std::to_string(Parts()));
     for (const auto& [name, asked] : {std::pair{"teacher", &options_.teacher},
                                       std::pair{"latency_table", &options_.latencies}}) {
       const bool begun = checkpoint.text.count(name) != 0;
@@ -261,6 +268,7 @@ class Run {
       throw InputError(options_.resume, "is at image " + std::to_string(position_) +
                                             ", the data has " + std::to_string(train_.size()));
     batcher_.emplace(train_, recipe_.preprocessing, model_.device());
+    if (rank_ != 0) return;
     std::error_code error;
     std::filesystem::create_directories(options_.out, error);
     if (error) throw InputError(options_.out, "cannot be made: " + error.message());
@@ -279,11 +287,8 @@ class Run {
       Save(CheckpointAt(/*within_epoch=*/true), /*best=*/false);
       return false;
     }
-    for (WidthResult& w : r.widths) {
-      const Evaluation test = Evaluate(model_, w.width, test_, recipe_.preprocessing, [](size_t) {});
-      w.test_loss = test.loss;
-      w.test_accuracy = test.accuracy();
-    }
+    TakeStatistics();
+    for (WidthResult& w : r.widths) Test(w);
     r.test_loss = r.widths[0].test_loss;
     r.test_accuracy = r.widths[0].test_accuracy;
     const bool best = best_epoch_ == 0 || r.test_accuracy > best_accuracy_;
@@ -295,7 +300,37 @@ class Run {
     r.seconds = Seconds(start);
     Finish(r, best);
     events_.epoch(r);
-    return !events_.stop() || epoch_ + 1 == recipe_.rate.epochs;
+    return !AnyStops() || epoch_ + 1 == recipe_.rate.epochs;
+  }
+
+  bool AnyStops() const {
+    const bool stop = events_.stop();
+    if (peers_ == nullptr) return stop;
+    return peers_->Sum(at::scalar_tensor(stop ? 1 : 0)).item<float>() > 0;
+  }
+
+  // The running statistics are those of the first part of each batch: rank 0's. Weights go with
+  // them, should machines of several kinds have rounded differently.
+  void TakeStatistics() {
+    if (peers_ == nullptr) return;
+    for (const TensorSpec& tensor : model_.network().tensors)
+      peers_->Broadcast(model_.at(tensor.name));
+  }
+
+  // Each process evaluates its share.
+  void Test(WidthResult& w) const {
+    Evaluation test = Evaluate(model_, w.width, test_, recipe_.preprocessing, [](size_t) {},
+                               {rank_, processes_});
+    if (peers_ != nullptr) {
+      const double images = static_cast<double>(test.images);
+      const at::Tensor sums = peers_->Sum(at::tensor(
+          {images, static_cast<double>(test.correct), test.loss * images}, at::kDouble));
+      test.images = static_cast<size_t>(sums[0].item<double>());
+      test.correct = static_cast<size_t>(sums[1].item<double>());
+      test.loss = sums[2].item<double>() / sums[0].item<double>();
+    }
+    w.test_loss = test.loss;
+    w.test_accuracy = test.accuracy();
   }
 
   // The order of the images and each image's augmentation follow from one number an epoch, so a
@@ -305,7 +340,7 @@ class Run {
     Random order_random(order_seed_);
     std::vector<uint32_t> order = ShuffledOrder(train_.size(), order_random);
     const size_t all = order.size();
-    batcher_->Start(std::move(order), position_, recipe_.augment, order_random.Next());
+    batcher_->Start(std::move(order), OwnPositions(all), recipe_.augment, order_random.Next());
     const Clock::time_point start = Clock::now();
     const size_t first = position_;
     double data_seconds = 0;
@@ -313,18 +348,20 @@ class Run {
     while (position_ < all) {
       const size_t count = BatchSize(all - position_);
       const Clock::time_point data_start = Clock::now();
-      Batch batch = batcher_->Next(count);
+      Batch batch = batcher_->Next(OwnEnd(count) - OwnBegin(count));
+      batch.whole = static_cast<int64_t>(count);
       data_seconds += Seconds(data_start);
       if (teacher_) {
         at::NoGradGuard no_grad;
         batch.teacher_logits = Execute(*teacher_, batch.input, {});
       }
       step = TrainStep(model_, optimizers_, batch, Options(r.lr));
+      ++steps_;
       CheckFinite(step);
       sums_.Add(step, count);
       position_ += count;
       events_.step(epoch_, position_, all);
-      if (position_ < all && events_.stop()) return false;
+      if (position_ < all && Stops(step)) return false;
     }
     const double seconds = Seconds(start);
     r.images_per_second = static_cast<double>(all - first) / seconds;
@@ -332,6 +369,29 @@ class Run {
     if (step.complexity.defined()) r.complexity = step.complexity.item<double>();
     Report(r);
     return true;
+  }
+
+  bool Stops(const StepResult& step) const {
+    return peers_ != nullptr ? Looks() && step.stop.item<double>() > 0 : events_.stop();
+  }
+
+  // This process's part of a batch.
+  size_t OwnBegin(size_t batch) const {
+    return batch * static_cast<size_t>(rank_) / static_cast<size_t>(processes_);
+  }
+  size_t OwnEnd(size_t batch) const {
+    return batch * static_cast<size_t>(rank_ + 1) / static_cast<size_t>(processes_);
+  }
+  // Its parts of all batches that are left of an epoch of `all` images.
+  std::vector<uint32_t> OwnPositions(size_t all) const {
+    std::vector<uint32_t> positions;
+    for (size_t first = position_; first < all;) {
+      const size_t count = BatchSize(all - first);
+      for (size_t i = OwnBegin(count); i < OwnEnd(count); ++i)
+        positions.push_back(static_cast<uint32_t>(first + i));
+      first += count;
+    }
+    return positions;
   }
 
   StepOptions Options(double lr) {
@@ -343,6 +403,8 @@ class Run {
     options.cost = cost_ ? &*cost_ : nullptr;
     options.random = &random_;
     options.replicas = options_.replicas;
+    options.peers = peers_;
+    options.stop = events_.stop();
     return options;
   }
 
@@ -361,9 +423,13 @@ class Run {
   }
 
   // Reading a number waits for a GPU; there, not every step is looked at.
-  void CheckFinite(const StepResult& step) {
+  bool Looks() const {
     constexpr int kEvery = 50;
-    if (!model_.device().is_cpu() && ++steps_ % kEvery != 0) return;
+    return model_.device().is_cpu() || steps_ % kEvery == 0;
+  }
+
+  void CheckFinite(const StepResult& step) {
+    if (!Looks()) return;
     if (std::isfinite(step.total.item<double>())) return;
     std::string layer;
     for (const std::string& name : model_.parameters()) {
@@ -383,9 +449,11 @@ class Run {
   // for less than two a replica (a batch norm cannot use one) join the batch before.
   size_t BatchSize(size_t left) const {
     const size_t batch = static_cast<size_t>(recipe_.batch);
-    const size_t least = 2 * static_cast<size_t>(options_.replicas);
-    return left < batch + least ? left : batch;
+    return left < batch + LeastBatch() ? left : batch;
   }
+  // Of each batch, in all processes.
+  int64_t Parts() const { return options_.replicas * processes_; }
+  size_t LeastBatch() const { return 2 * static_cast<size_t>(Parts()); }
 
   Checkpoint CheckpointAt(bool within_epoch) const {
     const Network& network = model_.network();
@@ -403,7 +471,7 @@ class Run {
     c.text["device"] = options_.device;
     c.integers["epoch"] = epoch_ + (within_epoch ? 0 : 1);
     c.integers["best_epoch"] = best_epoch_;
-    c.integers["replicas"] = options_.replicas;
+    c.integers["replicas"] = Parts();
     if (!options_.teacher.empty()) c.text["teacher"] = options_.teacher;
     if (!options_.latencies.empty()) c.text["latency_table"] = options_.latencies;
     c.integers["random_state"] = static_cast<int64_t>(random_.state());
@@ -419,11 +487,13 @@ class Run {
 
   // last.pt goes last: a run that dies before it does this epoch again and writes the same.
   void Save(const Checkpoint& checkpoint, bool best) const {
+    if (rank_ != 0) return;
     if (best) WriteCheckpoint(options_.out + "/best.pt", checkpoint);
     WriteCheckpoint(options_.out + "/last.pt", checkpoint);
   }
 
   void Finish(const EpochResult& r, bool best) const {
+    if (rank_ != 0) return;
     Checkpoint c = CheckpointAt(/*within_epoch=*/false);
     c.numbers["last_accuracy"] = r.test_accuracy;
     for (const WidthResult& w : r.widths)
@@ -449,6 +519,8 @@ class Run {
   std::optional<LatencyTable> latencies_;
   std::optional<SearchCost> cost_;
   const std::vector<int> widths_;  // the widest first
+  const Peers* const peers_;       // nullptr: alone
+  const int rank_, processes_;
   Random random_;
   Samples train_, test_;
   std::optional<Batcher> batcher_;  // of train_
@@ -500,7 +572,7 @@ uint64_t SeedOf(const Checkpoint& checkpoint, const std::string& path) {
   return seed;
 }
 
-double MillisecondsPerStep(const Recipe& recipe, at::Device device, int steps) {
+double MillisecondsPerStep(const Recipe& recipe, at::Device device, int steps, bool fuse) {
   TrainerModel model(NetworkFor(recipe), at::kFloat, device);
   Random random(1);
   model.Initialise(random);
@@ -514,6 +586,7 @@ double MillisecondsPerStep(const Recipe& recipe, at::Device device, int steps) {
   batch.labels = at::randint(model.network().classes(), {recipe.batch}, at::kLong).to(device);
   StepOptions options;
   options.lr = recipe.rate.At(0);
+  options.fuse = fuse;
   constexpr int kWarmup = 2;
   std::vector<double> times;
   for (int i = 0; i < steps + kWarmup; ++i) {

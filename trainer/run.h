@@ -27,6 +27,7 @@ struct RunOptions {
   std::string teacher_network = "ternary/resnet34";  // of a foreign one; in full precision
   std::string latencies;  // a search's costs (trainer/search.h): a measured latency table
   int replicas = 1;       // parts of a batch with statistics of their own, as on so many devices
+  const Peers* peers = nullptr;  // processes that train together, each with these options
 };
 
 struct WidthResult {
@@ -59,14 +60,16 @@ struct RunEvents {
 // last.pt, and best.pt when the test accuracy (of the widest width) is the highest yet; a search
 // also writes architecture.txt. With the same recipe, seed, device, thread count and data, a run
 // that was resumed ends with the same bytes as one that was not. Throws InputError; a loss that is
-// no longer finite is one.
+// no longer finite is one, a peer that was lost another. With peers, all stop where one of them asks
+// to, and only rank 0 writes; the weights are those of one process with as many replicas.
 bool Train(const RunOptions& options, const RunEvents& events);
 
 // The recipe and seed inside a checkpoint of ours; InputError for others.
 Recipe RecipeOf(const Checkpoint& checkpoint, const std::string& path);
 uint64_t SeedOf(const Checkpoint& checkpoint, const std::string& path);
 
-// Median time of a training step on random images, without data loading.
-double MillisecondsPerStep(const Recipe& recipe, at::Device device, int steps);
+// Median time of a training step on random images, without data loading. Without `fuse`, by
+// LibTorch's own operators one after another.
+double MillisecondsPerStep(const Recipe& recipe, at::Device device, int steps, bool fuse);
 
 }  // namespace lbrt

@@ -100,14 +100,13 @@ std::vector<uint32_t> ShuffledOrder(size_t n, Random& random) {
 // Threads that augment images ahead of those who take them, as far as a ring has room.
 class Batcher::Readers {
  public:
-  Readers(const Samples& samples, const std::vector<uint32_t>& order, size_t first,
-          Augmentation augmentation, uint64_t seed)
+  Readers(const Samples& samples, const std::vector<uint32_t>& order,
+          const std::vector<uint32_t>& positions, Augmentation augmentation, uint64_t seed)
       : samples_(samples),
         order_(order),
+        positions_(positions),
         augmentation_(augmentation),
         seed_(seed),
-        next_(first),
-        taken_(first),
         ring_(kRing) {
     for (int i = 0; i < at::get_num_threads(); ++i) threads_.emplace_back([this] { Read(); });
   }
@@ -143,16 +142,17 @@ class Batcher::Readers {
 
   void Read() {
     for (;;) {
-      size_t position;
+      size_t i;
       {
         std::unique_lock lock(mutex_);
         room_.wait(lock, [&] { return stop_ || next_ < taken_ + kRing; });
-        if (stop_ || next_ >= order_.size()) return;
-        position = next_++;
+        if (stop_ || next_ >= positions_.size()) return;
+        i = next_++;
       }
       std::vector<uint8_t> pixels;
       std::exception_ptr error;
       try {
+        const uint32_t position = positions_[i];
         Random random = RandomAt(seed_, position);
         pixels = TrainingImage(samples_.dataset, order_[position], samples_.preprocessing,
                                augmentation_, samples_.width, samples_.height,
@@ -162,7 +162,7 @@ class Batcher::Readers {
         error = std::current_exception();
       }
       const std::lock_guard lock(mutex_);
-      Slot& slot = ring_[position % kRing];
+      Slot& slot = ring_[i % kRing];
       slot.pixels = std::move(pixels);
       slot.error = error;
       slot.ready = true;
@@ -171,12 +171,12 @@ class Batcher::Readers {
   }
 
   const Samples& samples_;
-  const std::vector<uint32_t>& order_;
+  const std::vector<uint32_t>&order_, &positions_;
   const Augmentation augmentation_;
   const uint64_t seed_;
   std::mutex mutex_;
   std::condition_variable room_, ready_;
-  size_t next_, taken_;  // positions: to be read, to be taken
+  size_t next_ = 0, taken_ = 0;  // of positions_: to be read, to be taken
   bool stop_ = false;
   std::vector<Slot> ring_;
   std::vector<std::thread> threads_;
@@ -196,6 +196,13 @@ Batcher::~Batcher() = default;
 
 void Batcher::Start(std::vector<uint32_t> order, size_t first, Augmentation augmentation,
                     uint64_t seed) {
+  std::vector<uint32_t> positions(order.size() - first);
+  std::iota(positions.begin(), positions.end(), static_cast<uint32_t>(first));
+  Start(std::move(order), std::move(positions), augmentation, seed);
+}
+
+void Batcher::Start(std::vector<uint32_t> order, std::vector<uint32_t> positions,
+                    Augmentation augmentation, uint64_t seed) {
   const bool placed = augmentation == Augmentation::kNone ||
                       augmentation == Augmentation::kBlack || augmentation == Augmentation::kReflect;
   if (samples_.in_memory() && !placed)
@@ -203,11 +210,12 @@ void Batcher::Start(std::vector<uint32_t> order, size_t first, Augmentation augm
                      "\" is for class folders, expected none, black or reflect");
   readers_.reset();
   order_ = std::move(order);
-  position_ = first;
+  positions_ = std::move(positions);
+  next_ = 0;
   augmentation_ = augmentation;
   seed_ = seed;
   if (!samples_.in_memory())
-    readers_ = std::make_unique<Readers>(samples_, order_, first, augmentation, seed);
+    readers_ = std::make_unique<Readers>(samples_, order_, positions_, augmentation, seed);
 }
 
 Batch Batcher::Next(size_t count) {
@@ -215,9 +223,9 @@ Batch Batcher::Next(size_t count) {
   batch.input = Augmented(count);
   at::Tensor labels = at::empty({static_cast<int64_t>(count)}, at::kLong);
   for (size_t i = 0; i < count; ++i)
-    labels.data_ptr<int64_t>()[i] = samples_.labels[order_[position_ + i]];
+    labels.data_ptr<int64_t>()[i] = samples_.labels[order_[positions_[next_ + i]]];
   batch.labels = labels.to(device_);
-  position_ += count;
+  next_ += count;
   return batch;
 }
 
@@ -240,10 +248,11 @@ at::Tensor Batcher::AugmentedInMemory(size_t count) const {
   at::Tensor pixels = EmptyPixels(samples_, count);
   uint8_t* out = pixels.data_ptr<uint8_t>();
   const size_t bytes = samples_.image_bytes();
-  for (size_t i = 0; i < count; ++i, out += bytes)
-    Place(samples_.pixels.data() + order_[position_ + i] * bytes, samples_.height, samples_.width,
-          samples_.channels, augmentation_ == Augmentation::kReflect, PlacementAt(position_ + i),
-          out);
+  for (size_t i = 0; i < count; ++i, out += bytes) {
+    const uint32_t position = positions_[next_ + i];
+    Place(samples_.pixels.data() + order_[position] * bytes, samples_.height, samples_.width,
+          samples_.channels, augmentation_ == Augmentation::kReflect, PlacementAt(position), out);
+  }
   return pixels;
 }
 
@@ -251,8 +260,9 @@ at::Tensor Batcher::AugmentedOnDevice(size_t count) const {
   std::vector<Placement> placements;
   at::Tensor chosen = at::empty({static_cast<int64_t>(count)}, at::kLong);
   for (size_t i = 0; i < count; ++i) {
-    placements.push_back(PlacementAt(position_ + i));
-    chosen.data_ptr<int64_t>()[i] = order_[position_ + i];
+    const uint32_t position = positions_[next_ + i];
+    placements.push_back(PlacementAt(position));
+    chosen.data_ptr<int64_t>()[i] = order_[position];
   }
   return PlaceOnDevice(pixels_.index_select(0, chosen.to(device_)),
                        augmentation_ == Augmentation::kReflect, placements);

@@ -52,9 +52,12 @@ class Batcher {
   Batcher(const Samples& samples, const Preprocessing& preprocessing, at::Device device);
   ~Batcher();
 
-  // Batches of augmented images in this order from position `first` on. What happens to the image
-  // at a position follows from `seed` and the position alone.
+  // Batches of augmented images in this order from position `first` on, or of the images at these
+  // positions of it. What happens to the image at a position follows from `seed` and the position
+  // alone.
   void Start(std::vector<uint32_t> order, size_t first, Augmentation augmentation, uint64_t seed);
+  void Start(std::vector<uint32_t> order, std::vector<uint32_t> positions,
+             Augmentation augmentation, uint64_t seed);
   Batch Next(size_t count);  // throws InputError where an image cannot be read
 
   // Images as they are, in the order of the samples.
@@ -73,8 +76,8 @@ class Batcher {
   const at::Device device_;
   const at::Tensor table_;  // [channels 256], on the device
   at::Tensor pixels_;       // all of them, where the device is no CPU
-  std::vector<uint32_t> order_;
-  size_t position_ = 0;
+  std::vector<uint32_t> order_, positions_;
+  size_t next_ = 0;  // of positions_
   Augmentation augmentation_ = Augmentation::kNone;
   uint64_t seed_ = 0;
   std::unique_ptr<Readers> readers_;

@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "images/error.h"
+#include "trainer/peers.h"
 
 namespace lbrt {
 
@@ -36,7 +39,7 @@ static StepResult AddGradients(const TrainerModel& model, const Batch& batch,
   for (size_t i = widths.size(); i-- > 0;) {
     const bool widest = i + 1 == widths.size();
     const at::Tensor logits = Execute(
-        model, batch.input, {Mode::kTrain, widths[i], options.random, update_statistics});
+        model, batch.input, {Mode::kTrain, widths[i], options.random, update_statistics, options.fuse});
     at::Tensor loss = target.defined() ? SoftCrossEntropy(logits, target)
                                        : at::cross_entropy_loss(logits, batch.labels);
     result.losses.push_back(loss.detach());
@@ -55,30 +58,66 @@ static StepResult AddGradients(const TrainerModel& model, const Batch& batch,
   return result;
 }
 
-static at::Tensor Part(const at::Tensor& batch, int64_t part, int64_t parts) {
-  if (!batch.defined()) return batch;
-  const int64_t n = batch.size(0), first = n * part / parts;
-  return batch.slice(0, first, n * (part + 1) / parts);
+static at::Tensor Part(const at::Tensor& batch, int64_t begin, int64_t end) {
+  return batch.defined() ? batch.slice(0, begin, end) : batch;
+}
+
+// Takes the random numbers of parts that other processes execute.
+static void SkipParts(const TrainerModel& model, Random* random, int64_t parts) {
+  if (random == nullptr) return;
+  const Network& network = model.network();
+  const int64_t dropouts = std::count_if(network.nodes.begin(), network.nodes.end(), [](auto& node) {
+    return node.kind == NodeKind::kDropout;
+  });
+  const int64_t widths = std::max<int64_t>(1, static_cast<int64_t>(network.widths.size()));
+  for (int64_t i = 0; i < parts * dropouts * widths; ++i) random->Next();
+}
+
+// Adds up what each process has summed over its own parts, in one exchange.
+static void AddPeers(const Peers& peers, bool stop, std::vector<at::Tensor>& sums,
+                     StepResult& result) {
+  at::Tensor correct = result.correct.to(result.total.scalar_type());  // exact to 2^24
+  result.stop = at::full_like(result.total, stop ? 1 : 0);
+  std::vector<at::Tensor*> all{&result.total, &correct, &result.stop};
+  for (at::Tensor& loss : result.losses) all.push_back(&loss);
+  for (at::Tensor& sum : sums)
+    if (sum.defined()) all.push_back(&sum);
+  std::vector<at::Tensor> flat;
+  for (const at::Tensor* tensor : all) flat.push_back(tensor->reshape({-1}));
+  const at::Tensor total = peers.Sum(at::cat(flat));
+  int64_t begin = 0;
+  for (at::Tensor* tensor : all) {
+    const int64_t end = begin + tensor->numel();
+    *tensor = total.slice(0, begin, end).view(tensor->sizes());
+    begin = end;
+  }
+  result.correct = correct.to(at::kLong);
 }
 
 // The means over the parts of a batch, each as if alone on its device: sums of gradients are made
 // for each part first, as those devices make them.
 static StepResult AverageGradients(const TrainerModel& model, const Batch& batch,
                                    const StepOptions& options) {
+  const int64_t own = options.replicas;
+  const int64_t first = options.peers != nullptr ? own * options.peers->rank() : 0;
+  const int64_t parts = options.peers != nullptr ? own * options.peers->size() : own;
+  const int64_t images = options.peers != nullptr ? batch.whole : batch.input.size(0);
+  const auto begin = [&](int64_t part) { return images * part / parts - images * first / parts; };
   StepResult result;
   std::vector<at::Tensor> sums(model.parameters().size());
-  for (int64_t part = 0; part < options.replicas; ++part) {
+  SkipParts(model, options.random, first);
+  for (int64_t part = first; part < first + own; ++part) {
     const StepResult r = AddGradients(model,
-                                      {Part(batch.input, part, options.replicas),
-                                       Part(batch.labels, part, options.replicas),
-                                       Part(batch.teacher_logits, part, options.replicas)},
+                                      {Part(batch.input, begin(part), begin(part + 1)),
+                                       Part(batch.labels, begin(part), begin(part + 1)),
+                                       Part(batch.teacher_logits, begin(part), begin(part + 1))},
                                       options, /*update_statistics=*/part == 0);
     for (size_t i = 0; i < sums.size(); ++i) {
       at::Tensor& gradient = model.at(model.parameters()[i]).mutable_grad();
-      if (gradient.defined()) sums[i] = part == 0 ? gradient : sums[i] + gradient;
+      if (gradient.defined()) sums[i] = part == first ? gradient : sums[i] + gradient;
       gradient = at::Tensor();
     }
-    if (part == 0) {
+    if (part == first) {
       result = r;
       continue;
     }
@@ -86,11 +125,12 @@ static StepResult AverageGradients(const TrainerModel& model, const Batch& batch
     result.total = result.total + r.total;
     result.correct = result.correct + r.correct;
   }
+  SkipParts(model, options.random, parts - first - own);
+  if (options.peers != nullptr) AddPeers(*options.peers, options.stop, sums, result);
   for (size_t i = 0; i < sums.size(); ++i)
-    if (sums[i].defined())
-      model.at(model.parameters()[i]).mutable_grad() = sums[i].div_(options.replicas);
-  for (at::Tensor& loss : result.losses) loss = loss / options.replicas;
-  result.total = result.total / options.replicas;
+    if (sums[i].defined()) model.at(model.parameters()[i]).mutable_grad() = sums[i].div_(parts);
+  for (at::Tensor& loss : result.losses) loss = loss / parts;
+  result.total = result.total / parts;
   return result;
 }
 
@@ -98,7 +138,7 @@ StepResult TrainStep(const TrainerModel& model, Optimizers& optimizers, const Ba
                      const StepOptions& options) {
   optimizers.weights.ClearGradients();
   optimizers.architecture.ClearGradients();
-  const StepResult result = options.replicas > 1
+  const StepResult result = options.replicas > 1 || options.peers != nullptr
                                 ? AverageGradients(model, batch, options)
                                 : AddGradients(model, batch, options, /*update_statistics=*/true);
   optimizers.weights.Step(options.lr);

@@ -13,6 +13,8 @@
 
 namespace lbrt {
 
+class Peers;
+
 // What the widths of an any-precision network learn from; the widest learns from labels always
 // (methods.md 1.5).
 enum class Targets {
@@ -27,6 +29,7 @@ struct Batch {
   at::Tensor input;           // [n, c, h, w]
   at::Tensor labels;          // int64 [n]
   at::Tensor teacher_logits;  // [n, classes]: then these are learned and not the labels; or undefined
+  int64_t whole = 0;          // with peers: images of the whole batch, of which these are one's own
 };
 
 struct StepOptions {
@@ -39,6 +42,9 @@ struct StepOptions {
   // Parts of a batch with batch statistics of their own, whose gradients are averaged: the same as
   // so many devices. The first part's statistics go into the running ones.
   int replicas = 1;
+  const Peers* peers = nullptr;  // each has `replicas` parts of a batch; or alone
+  bool stop = false;             // with peers: this process asks all to stop after this step
+  bool fuse = true;  // see Execution
 };
 
 // Tensors without gradient on the model's device: reading one waits for the device.
@@ -47,6 +53,7 @@ struct StepResult {
   at::Tensor total;                // their sum, with cd * complexity
   at::Tensor complexity;           // of a search, normalised; else undefined
   at::Tensor correct;              // int64: images whose largest logit is the label's, at the widest
+  at::Tensor stop;                 // with peers: how many ask to stop
 };
 
 // The optimizers of a model's weights and of a search's alphas.
@@ -58,7 +65,8 @@ struct Optimizers {
         architecture(model, Role::kArchitecture, architecture_options) {}
 };
 
-// One step on a batch. Gradients of all widths add up; they stay until the next step.
+// One step on a batch. Gradients of all widths add up; they stay until the next step. With peers,
+// what they get is the same for all: means and counts over the whole batch.
 StepResult TrainStep(const TrainerModel& model, Optimizers& optimizers, const Batch& batch,
                      const StepOptions& options);
 
