@@ -28,6 +28,7 @@
 #include "trainer/peers.h"
 #include "trainer/published.h"
 #include "trainer/recipe.h"
+#include "trainer/report.h"
 #include "trainer/run.h"
 #include "trainer/search.h"
 
@@ -37,7 +38,7 @@ namespace {
 volatile std::sig_atomic_t g_signal = 0;
 
 struct Flags {
-  std::string recipe, data, out = ".", device = "cpu", resume, init, eval, stem, logits, bench;
+  std::string recipe, data, out = ".", device = "cpu", resume, init, eval, stem, logits, bench, report;
   std::string teacher, teacher_network = "ternary/resnet34", latencies;
   RecipeFlags changes;  // of the recipe
   bool list = false, deploy = false;
@@ -162,7 +163,10 @@ std::vector<WidthResult> TrainOnce(const RunOptions& options) {
   events.stop = [] { return g_signal != 0; };
   const bool finished = Train(options, events);
   bar.reset();
-  if (finished) return last;
+  if (finished) {
+    if (Leads(options)) WriteReport(options.out);
+    return last;
+  }
   const std::string signal =
       g_signal != 0 ? "signal " + std::to_string(g_signal) : "a signal to a peer";
   std::printf("stopped by %s in epoch %d after %zu images; go on with --resume %s/last.pt\n",
@@ -332,10 +336,15 @@ int ListCommand() {
 int RunMode(const Flags& flags) {
   at::set_num_threads(flags.threads > 0 ? flags.threads : UsableCpus());
   const bool trains = !flags.recipe.empty() || !flags.resume.empty();
-  if (trains + !flags.eval.empty() + !flags.bench.empty() + flags.list != 1)
-    throw UsageError("expected one of --recipe or --resume, --eval, --bench, --list");
+  if (trains + !flags.eval.empty() + !flags.bench.empty() + !flags.report.empty() + flags.list != 1)
+    throw UsageError("expected one of --recipe or --resume, --eval, --bench, --report, --list");
   if (flags.list) return ListCommand();
   if (!flags.bench.empty()) return BenchCommand(flags);
+  if (!flags.report.empty()) {
+    WriteReport(flags.report);
+    std::printf("%s/report.html\n", flags.report.c_str());
+    return 0;
+  }
   if (flags.data.empty()) throw UsageError("--data is missing");
   return trains ? TrainCommand(flags) : EvalCommand(flags);
 }
@@ -404,6 +413,9 @@ int main(int argc, char** argv) {
   app.add_option(
       "--logits", flags.logits,
       "with --eval: write the logits (with --deploy: the deployed ones) as a NumPy file");
+  app.add_option("--report", flags.report,
+                 "write report.html from the last.pt and metrics.csv of this folder, also while a "
+                 "run is at work");
   app.add_option("--bench", flags.bench, "time a training step of this recipe");
   return RunCommand(app, argc, argv, [&] { return Command(flags); });
 }

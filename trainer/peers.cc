@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <optional>
@@ -280,9 +281,10 @@ std::unique_ptr<Peers::Group> Connect([[maybe_unused]] const Launch& launch,
                            std::string(device == "cuda" ? "NCCL" : "Gloo (libgloo-dev)"));
 }
 
-// The first line of a library's message, without the place in its source.
+// The first sentence of a library's message, without the place in its source.
 std::string Reason(const std::string& message) {
   std::string line = message.substr(0, message.find('\n'));
+  line.resize(std::min(line.size(), line.find(". ")));
   const size_t place = line.rfind('[', 0) == 0 ? line.find("] ") : std::string::npos;
   return place == std::string::npos ? line : line.substr(place + 2);
 }

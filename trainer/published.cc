@@ -193,6 +193,14 @@ constexpr PublishedRow kRows[] = {
 
 std::span<const PublishedRow> PublishedRows() { return kRows; }
 
+std::vector<std::pair<std::string, std::string>> PublishedFiguresOf(const std::string& network) {
+  std::vector<std::pair<std::string, std::string>> figures;
+  for (const PublishedRow& row : kRows)
+    if (network == std::string(row.system) + "/" + row.model && std::string("-") != row.figure)
+      figures.emplace_back(std::string(row.data) + ", " + row.what, row.figure);
+  return figures;
+}
+
 std::string CommandOf(const PublishedRow& row) {
   std::string command = std::string("lbtrain --recipe trainer/recipes/") + row.recipe + ".toml";
   for (const char* flags : {row.flags, row.run_flags})

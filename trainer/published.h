@@ -4,6 +4,8 @@
 
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "trainer/recipe.h"
 
@@ -24,6 +26,8 @@ struct PublishedRow {
 };
 
 std::span<const PublishedRow> PublishedRows();
+// Those of a network that have a figure: what it is of, and the figure.
+std::vector<std::pair<std::string, std::string>> PublishedFiguresOf(const std::string& network);
 
 // "lbtrain --recipe trainer/recipes/... FLAGS", without --data and --out.
 std::string CommandOf(const PublishedRow& row);

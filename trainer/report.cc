@@ -11,6 +11,7 @@
 #include "images/file.h"
 #include "network/architecture.h"
 #include "network/bits.h"
+#include "trainer/published.h"
 
 namespace lbrt {
 namespace {
@@ -237,8 +238,9 @@ std::string ReportHtml(const Checkpoint& checkpoint, const std::string& metrics_
   return html + "<h2>Recipe</h2>\n<pre>" + Escaped(text("recipe")) + "</pre>\n</body></html>\n";
 }
 
-void WriteReport(const std::string& folder, const PublishedFigures& published) {
+void WriteReport(const std::string& folder) {
   const Checkpoint checkpoint = ReadCheckpoint(folder + "/last.pt");
+  const PublishedFigures published = PublishedFiguresOf(NetworkOf(checkpoint, "").name);
   const std::vector<uint8_t> metrics = ReadFile(folder + "/metrics.csv");
   AtomicFile file(folder + "/report.html");
   file.Write(ReportHtml(checkpoint, std::string(metrics.begin(), metrics.end()), published));

@@ -20,6 +20,6 @@ std::string ReportHtml(const Checkpoint& checkpoint, const std::string& metrics,
                        const PublishedFigures& published);
 
 // Writes `folder`/report.html from its last.pt and metrics.csv.
-void WriteReport(const std::string& folder, const PublishedFigures& published);
+void WriteReport(const std::string& folder);
 
 }  // namespace lbrt
