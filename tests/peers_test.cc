@@ -3,7 +3,6 @@
 #include "trainer/peers.h"
 
 #include <ATen/ATen.h>
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -49,8 +48,8 @@ std::string ErrorOf(const Variables& variables) {
 // rank/size, local rank, where rank 0 is.
 std::string Text(const Launch& l) {
   if (l.size == 1) return "alone";
-  return std::to_string(l.rank) + "/" + std::to_string(l.size) + " " + std::to_string(l.local_rank) +
-         " " + l.host + ":" + std::to_string(l.port);
+  return std::to_string(l.rank) + "/" + std::to_string(l.size) + " " +
+         std::to_string(l.local_rank) + " " + l.host + ":" + std::to_string(l.port);
 }
 
 TEST(LaunchFrom, KnowsTheStarters) {
@@ -261,7 +260,8 @@ const SmallRun kRecu = {"Recu", "recu-resnet20-cifar10",
 const SmallRun kSvhn = {"AnyPrecision", "any-precision-svhn",
                         {"--widths", "1,4", "--set", "expansion=1"}};
 
-std::vector<std::string> With(std::vector<std::string> flags, const std::vector<std::string>& more) {
+std::vector<std::string> With(std::vector<std::string> flags,
+                              const std::vector<std::string>& more) {
   flags.insert(flags.end(), more.begin(), more.end());
   return flags;
 }
@@ -279,7 +279,8 @@ TEST_P(PeersOfTest, WriteTheBytesOfOneProcessWithAsManyReplicas) {
   EXPECT_NE(first.out.find("epoch 2/2"), std::string::npos) << first.out;
   EXPECT_EQ(second.out, "");
 
-  const ProgramResult one = RunProgram(Command(run.recipe, "one", With(flags, {"--replicas", "2"})));
+  const ProgramResult one =
+      RunProgram(Command(run.recipe, "one", With(flags, {"--replicas", "2"})));
   EXPECT_EQ(one.status, 0) << one.error;
   for (const char* name : {"/last.pt", "/best.pt"})
     EXPECT_TRUE(TextOfFile(folder_ / ("one" + std::string(name))) ==

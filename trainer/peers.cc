@@ -244,8 +244,8 @@ class NcclGroup : public Peers::Group {
 
  private:
   // A thread that ran ahead of its device would in the end wait inside CUDA for a process that is
-  // gone. So it is one call ahead at most, and waits for that one with an eye on the clock. What the
-  // device still waits for then only ends with the process: the group is never taken down.
+  // gone. So it is one call ahead at most, and waits for that one with an eye on the clock. What
+  // the device still waits for then only ends with the process: the group is never taken down.
   void FinishLast() {
     if (!last_) return;
     const auto start = std::chrono::steady_clock::now();

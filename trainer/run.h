@@ -60,8 +60,8 @@ struct RunEvents {
 // last.pt, and best.pt when the test accuracy (of the widest width) is the highest yet; a search
 // also writes architecture.txt. With the same recipe, seed, device, thread count and data, a run
 // that was resumed ends with the same bytes as one that was not. Throws InputError; a loss that is
-// no longer finite is one, a peer that was lost another. With peers, all stop where one of them asks
-// to, and only rank 0 writes; the weights are those of one process with as many replicas.
+// no longer finite is one, a peer that was lost another. With peers, all stop where one of them
+// asks to, and only rank 0 writes; the weights are those of one process with as many replicas.
 bool Train(const RunOptions& options, const RunEvents& events);
 
 // The recipe and seed inside a checkpoint of ours; InputError for others.

@@ -39,7 +39,8 @@ static StepResult AddGradients(const TrainerModel& model, const Batch& batch,
   for (size_t i = widths.size(); i-- > 0;) {
     const bool widest = i + 1 == widths.size();
     const at::Tensor logits = Execute(
-        model, batch.input, {Mode::kTrain, widths[i], options.random, update_statistics, options.fuse});
+        model, batch.input,
+        {Mode::kTrain, widths[i], options.random, update_statistics, options.fuse});
     at::Tensor loss = target.defined() ? SoftCrossEntropy(logits, target)
                                        : at::cross_entropy_loss(logits, batch.labels);
     result.losses.push_back(loss.detach());
@@ -66,9 +67,9 @@ static at::Tensor Part(const at::Tensor& batch, int64_t begin, int64_t end) {
 static void SkipParts(const TrainerModel& model, Random* random, int64_t parts) {
   if (random == nullptr) return;
   const Network& network = model.network();
-  const int64_t dropouts = std::count_if(network.nodes.begin(), network.nodes.end(), [](auto& node) {
-    return node.kind == NodeKind::kDropout;
-  });
+  const int64_t dropouts =
+      std::count_if(network.nodes.begin(), network.nodes.end(),
+                    [](const Node& node) { return node.kind == NodeKind::kDropout; });
   const int64_t widths = std::max<int64_t>(1, static_cast<int64_t>(network.widths.size()));
   for (int64_t i = 0; i < parts * dropouts * widths; ++i) random->Next();
 }
