@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "network/checkpoint.h"
-#include "networks.h"
+#include "tests/networks.h"
 
 namespace lbrt {
 namespace {

@@ -5,7 +5,7 @@
 #include "images/preprocess.h"
 #include "network/bits.h"
 #include "network/builder.h"
-#include "networks.h"
+#include "tests/networks.h"
 
 namespace lbrt {
 namespace {

@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "images/preprocess.h"
-#include "networks.h"
+#include "tests/networks.h"
 
 namespace lbrt {
 namespace {
