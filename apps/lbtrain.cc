@@ -38,7 +38,8 @@ namespace {
 volatile std::sig_atomic_t g_signal = 0;
 
 struct Flags {
-  std::string recipe, data, out = ".", device = "cpu", resume, init, eval, stem, logits, bench, report;
+  std::string recipe, data, out = ".", device = "cpu", resume, init;
+  std::string eval, stem, logits, bench, report;
   std::string teacher, teacher_network = "ternary/resnet34", latencies;
   RecipeFlags changes;  // of the recipe
   bool list = false, deploy = false;
@@ -109,7 +110,8 @@ void PrintEpoch(const EpochResult& r, int epochs) {
       "%.1f s  %.0f images/s  data %.1f %%  %s left\n",
       static_cast<int>(std::to_string(epochs).size()), r.epoch + 1, epochs, r.lr, r.train_loss,
       r.train_accuracy, r.test_loss, r.test_accuracy, r.best_accuracy, r.seconds,
-      r.images_per_second, 100 * r.data_share, Duration(r.seconds * (epochs - r.epoch - 1)).c_str());
+      r.images_per_second, 100 * r.data_share,
+      Duration(r.seconds * (epochs - r.epoch - 1)).c_str());
   if (r.widths.size() > 1) {
     std::string text;
     for (const WidthResult& w : r.widths) {
@@ -138,7 +140,8 @@ std::vector<WidthResult> TrainOnce(const RunOptions& options) {
               options.device.c_str(), at::get_num_threads(),
               options.peers == nullptr
                   ? ""
-                  : (" in each of " + std::to_string(options.peers->size()) + " processes").c_str());
+                  : (" in each of " + std::to_string(options.peers->size()) + " processes")
+                        .c_str());
   std::fflush(stdout);
 
   std::optional<Progress> bar;
@@ -406,7 +409,8 @@ int main(int argc, char** argv) {
   app.add_option("--eval", flags.eval, "evaluate this checkpoint on the test images of --data");
   app.add_flag("--deploy", flags.deploy,
                "with --eval: also execute what lbconvert makes of it, to the bit as lbrun does");
-  app.add_option("--stem", flags.stem, "with --deploy: i24, i16, i8 or f32 (default: what it was trained with, else i24)")
+  app.add_option("--stem", flags.stem, 
+                 "with --deploy: i24, i16, i8 or f32 (default: what it was trained with, else i24)")
       ->check(CLI::IsMember({"i24", "i16", "i8", "f32"}));
   app.add_option("--width", flags.width, "with --eval: bits (default: the widest)");
   app.add_option("--limit", flags.limit, "with --eval: only the first N images");

@@ -1,4 +1,4 @@
-// The bits of every quantized layer of a network, as a search of EdMIPS finds them (methods.md 2.3).
+// The bits of every quantized layer of a network, as EdMIPS's search finds them (methods.md 2.3).
 #pragma once
 
 #include <string>

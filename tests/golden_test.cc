@@ -199,7 +199,8 @@ TEST_P(GoldenTest, StepsInDoubleAreThePublishedOnes) {
   const std::string run = Exact();
   for (int64_t step = 0; step < case_["steps"].get<int64_t>(); ++step) {
     const StepResult result =
-        TrainStep(model, optimizers, BatchOf(step, at::kDouble), Step(step, cost ? &*cost : nullptr));
+        TrainStep(model, optimizers, BatchOf(step, at::kDouble),
+                  Step(step, cost ? &*cost : nullptr));
     const std::string losses = "loss" + run + "." + std::to_string(step) + ".";
     ExpectLoss(result.total, losses + "total");
     for (size_t i = 0; i < network_.widths.size(); ++i) {

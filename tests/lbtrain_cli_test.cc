@@ -191,7 +191,8 @@ TEST_F(LbtrainTest, ASearchPrintsItsArchitectureWhichTrainingTakes) {
             0);
   fs::remove_all(folder_ / "found");
   const std::string last = folder_ / "trained/last.pt";
-  const ProgramResult again = Run({"--resume", last, "--data", data_, "--out", folder_ / "trained"});
+  const ProgramResult again =
+      Run({"--resume", last, "--data", data_, "--out", folder_ / "trained"});
   EXPECT_EQ(again.status, 0) << again.error;
   ExpectRefused(Train("o", {"--arch", folder_ / "nothing"}), 1, "nothing");
   ExpectRefused(Run({"--resume", last, "--data", data_, "--set", "weight_bits=2"}), 1,

@@ -145,7 +145,8 @@ TEST(Recipe, KeysSayWhatTheyMean) {
 }
 
 TEST(Recipe, KeysCanBeReplacedAsOnACommandLine) {
-  const std::string text = "milestones = [3, 5]\nweight_bits = \"1,2\"\nactivation_bits = \"2,3\"\n";
+  const std::string text =
+      "milestones = [3, 5]\nweight_bits = \"1,2\"\nactivation_bits = \"2,3\"\n";
   const Recipe r = Parse(text, {{"milestones", "30,50,70"},
                                 {"mean", "0.1,0.2,0.3"},
                                 {"crop", "24,28"},

@@ -142,7 +142,8 @@ Quantized Forward::Weights(const Node& node) const {
   tensors.weight = model_.at(node.weight);
   tensors.tau = Optional(node.name + ".tau");
   tensors.mixture = Optional(node.name + ".mix_weight.alpha_weight");
-  if (network_.node(node.inputs[0]).kind == NodeKind::kInput) tensors.input_std = network_.input_std;
+  if (network_.node(node.inputs[0]).kind == NodeKind::kInput)
+    tensors.input_std = network_.input_std;
   Quantized weights = QuantizeWeights(AtWidth(node.weights, width_), tensors);
   if (node.alpha.empty()) return weights;
   std::vector<int64_t> an_output(static_cast<size_t>(tensors.weight.dim()), 1);

@@ -35,8 +35,8 @@ struct QuantizedActivations {
   at::Tensor codes;
   double scale = 1;
 };
-// `x` is replaced by what its other users are to read: the same values, whose gradient is then added
-// in the quantizer's own pass. `mixture`: alphas [3] of a mixture.
+// `x` is replaced by what its other users are to read: the same values, whose gradient is then
+// added in the quantizer's own pass. `mixture`: alphas [3] of a mixture.
 QuantizedActivations QuantizeActivations(const ActivationQuantizer& quantizer, at::Tensor& x,
                                          bool training, const at::Tensor& mixture);
 

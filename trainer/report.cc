@@ -73,7 +73,8 @@ struct Curve {
   const std::vector<double>* values;
 };
 
-constexpr const char* kColours[] = {"#1f6fb4", "#d1495b", "#3a7d44", "#8d5a97", "#c77d1e", "#444444"};
+constexpr const char* kColours[] = {"#1f6fb4", "#d1495b", "#3a7d44",
+                                    "#8d5a97", "#c77d1e", "#444444"};
 
 // The distance of grid lines: 1, 2 or 5 times a power of ten, about five of them.
 double GridStep(double range) {
@@ -101,7 +102,8 @@ std::string Chart(const std::string& title, const std::vector<Curve>& curves) {
   low = std::floor(low / step) * step;
   high = std::ceil(high / step) * step;
   const auto x = [&](size_t epoch) {
-    const double part = epochs > 1 ? static_cast<double>(epoch) / static_cast<double>(epochs - 1) : 0;
+    const double last = std::max(1.0, static_cast<double>(epochs) - 1);
+    const double part = static_cast<double>(epoch) / last;
     return kLeft + part * (kWidth - kLeft - kRight);
   };
   const auto y = [&](double v) {
@@ -157,7 +159,8 @@ std::string Row(const std::vector<std::string>& cells, const char* tag = "td") {
 std::string Accuracies(const Metrics& metrics, const PublishedFigures& published) {
   const std::vector<double>& widest = metrics.at("test_accuracy");
   const auto best = std::max_element(widest.begin(), widest.end()) - widest.begin();
-  std::string table = "<table>\n" + Row({"test accuracy, percent", "last epoch", "best epoch"}, "th");
+  std::string table =
+      "<table>\n" + Row({"test accuracy, percent", "last epoch", "best epoch"}, "th");
   for (const Curve& c : Curves(metrics, "test_accuracy"))
     table += Row({c.name, Fixed(c.values->back(), 2),
                   Fixed((*c.values)[static_cast<size_t>(best)], 2)});
@@ -183,8 +186,8 @@ std::string Allocation(const Checkpoint& checkpoint, const Network& network) {
                   : layers[i].quantize >= 0 ? network.node(layers[i].quantize).activations.bits
                                             : 0;
     const auto bar = [](int bits) {
-      return "<td><span class=\"bar\" style=\"width:" + std::to_string(24 * bits) + "px\"></span> " +
-             std::to_string(bits) + "</td>";
+      return "<td><span class=\"bar\" style=\"width:" + std::to_string(24 * bits) +
+             "px\"></span> " + std::to_string(bits) + "</td>";
     };
     table += "<tr><td>" + Escaped(conv.name) + "</td>" + bar(w) + bar(a) + "</tr>\n";
   }

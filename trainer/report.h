@@ -14,8 +14,8 @@ namespace lbrt {
 // published.
 using PublishedFigures = std::vector<std::pair<std::string, std::string>>;
 
-// From the run's last checkpoint and the text of its metrics.csv. Throws InputError for metrics that
-// are none.
+// From the run's last checkpoint and the text of its metrics.csv. Throws InputError for metrics
+// that are none.
 std::string ReportHtml(const Checkpoint& checkpoint, const std::string& metrics,
                        const PublishedFigures& published);
 

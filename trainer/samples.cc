@@ -204,7 +204,8 @@ void Batcher::Start(std::vector<uint32_t> order, size_t first, Augmentation augm
 void Batcher::Start(std::vector<uint32_t> order, std::vector<uint32_t> positions,
                     Augmentation augmentation, uint64_t seed) {
   const bool placed = augmentation == Augmentation::kNone ||
-                      augmentation == Augmentation::kBlack || augmentation == Augmentation::kReflect;
+                      augmentation == Augmentation::kBlack ||
+                      augmentation == Augmentation::kReflect;
   if (samples_.in_memory() && !placed)
     throw InputError(std::string("augment = \"") + AugmentationName(augmentation) +
                      "\" is for class folders, expected none, black or reflect");

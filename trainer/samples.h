@@ -83,8 +83,8 @@ class Batcher {
   std::unique_ptr<Readers> readers_;
 };
 
-// The crops that `placements` [n][y, x, flip] say of images [n h w c], made of LibTorch's operators:
-// what Place does, on any device.
+// The crops that `placements` [n][y, x, flip] say of images [n h w c], made of LibTorch's
+// operators: what Place does, on any device.
 at::Tensor PlaceOnDevice(const at::Tensor& images, bool reflect,
                          std::span<const Placement> placements);
 

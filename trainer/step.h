@@ -28,7 +28,7 @@ const char* TargetsName(Targets targets);
 struct Batch {
   at::Tensor input;           // [n, c, h, w]
   at::Tensor labels;          // int64 [n]
-  at::Tensor teacher_logits;  // [n, classes]: then these are learned and not the labels; or undefined
+  at::Tensor teacher_logits;  // [n, classes], learned instead of the labels; or undefined
   int64_t whole = 0;          // with peers: images of the whole batch, of which these are one's own
 };
 
@@ -52,7 +52,7 @@ struct StepResult {
   std::vector<at::Tensor> losses;  // a width's, the widest first; one where there are no widths
   at::Tensor total;                // their sum, with cd * complexity
   at::Tensor complexity;           // of a search, normalised; else undefined
-  at::Tensor correct;              // int64: images whose largest logit is the label's, at the widest
+  at::Tensor correct;  // int64: images whose largest logit is the label's, at the widest width
   at::Tensor stop;                 // with peers: how many ask to stop
 };
 

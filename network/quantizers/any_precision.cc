@@ -1,8 +1,8 @@
 // Any-Precision DNNs (methods.md 1.1, 1.3): u = tanh(W) / (2 max|tanh(W)|) + 1/2 in [0, 1], codes
-// q = round(n u) of n = 2^bits - 1, weights (2q - n) E / n with E = mean|W| over the layer. Codes of
-// 1, 2 and 4 bits come from that of 8, which stores them all; the reference rounds u at each width
-// and differs for three values of u: those weights are counted. The truncating quantizer takes the
-// upper bits of floor(256 u), so that every width is a prefix.
+// q = round(n u) of n = 2^bits - 1, weights (2q - n) E / n with E = mean|W| over the layer. Codes
+// of 1, 2 and 4 bits come from that of 8, which stores them all; the reference rounds u at each
+// width and differs for three values of u: those weights are counted. The truncating quantizer
+// takes the upper bits of floor(256 u), so that every width is a prefix.
 #include <algorithm>
 #include <cmath>
 

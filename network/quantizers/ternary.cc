@@ -1,5 +1,5 @@
-// Ternarized networks (methods.md 5.1): with D = t max|W|, +1 where W >= D, -1 where W < -D, else 0,
-// times the mean of |W| where that is at least D. A residual expansion is the sum of several t.
+// Ternarized networks (methods.md 5.1): with D = t max|W|, +1 where W >= D, -1 where W < -D, else
+// 0, times the mean of |W| where that is at least D. A residual expansion is the sum of several t.
 #include <algorithm>
 #include <cmath>
 
