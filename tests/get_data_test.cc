@@ -236,8 +236,8 @@ TEST_F(GetDataTest, AnArchiveOfSomethingElseLeavesNothing) {
 // A .zip of stored files.
 std::string Zip(const std::vector<std::pair<std::string, std::string>>& files) {
   std::string out, directory;
-  const auto put = [](std::string& text, uint64_t value, int bytes) {
-    for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> 8 * i);
+  const auto put = [](std::string& text, uint32_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i, value >>= 8) text += static_cast<char>(value);
   };
   for (const auto& [name, bytes] : files) {
     std::string common;
