@@ -5,7 +5,7 @@
 execute_process(COMMAND ${NM} ${ARCHIVE} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
 
 set(allowed
-  "mem(cpy|set|move|cmp)|str(len|cmp|ncmp)"  # libc
+  "mem(cpy|set|move|cmp)|bcmp|str(len|cmp|ncmp)"  # libc; Clang makes bcmp of some memcmp
   "(fma|sqrt|floor|ceil|nearbyint|rint)f?"   # libm, where the CPU has no such instruction
   "__aeabi_.*|__[a-z]+[sdt]i[234]?|__(fix|float)[a-z]+|__clear_cache"  # the compiler's arithmetic
   "_GLOBAL_OFFSET_TABLE_|__stack_chk_(fail|guard)|__asan_.*|__ubsan_.*")
