@@ -167,7 +167,7 @@ TEST(Recipe, KeysCanBeReplacedAsOnACommandLine) {
   EXPECT_EQ(ArgumentsText(Parse(text, {{"mode", "search"}}).arguments), "mode=search");
   EXPECT_EQ(ArgumentsText(Parse("bits = \"2/2\"\n", {{"mode", "search"}}).arguments),
             "mode=search");
-  ExpectRefused(kMinimal, "colour", {{"colour", "red"}});
+  ExpectRefused(kMinimal, "has the unknown key \"colour\"", {{"colour", "red"}});
   ExpectRefused(kMinimal, "much", {{"lr", "much"}});
 }
 

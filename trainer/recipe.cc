@@ -68,6 +68,8 @@ std::string Replaced(const std::string& text, const std::string& name,
   std::map<std::string, std::vector<std::string>> values;
   std::vector<std::string> order;
   const auto set = [&](const std::string& key, std::vector<std::string> inputs) {
+    Require(app.get_option_no_throw("--" + key) != nullptr, name,
+            "has the unknown key \"" + key + "\"");
     if (values.count(key) == 0) order.push_back(key);
     values[key] = std::move(inputs);
   };
