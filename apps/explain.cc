@@ -19,18 +19,6 @@ double Median(std::vector<double> values) {
   return *middle;
 }
 
-// "key: value"; a value of several lines (a recipe) begins on a line of its own, indented.
-std::string NoteText(const char* key, std::string_view value) {
-  std::string text = Printable(key) + ":";
-  const bool lines = value.find('\n') != std::string_view::npos;
-  while (!value.empty()) {
-    const size_t end = std::min(value.find('\n'), value.size());
-    text += (lines ? "\n  " : " ") + Printable(value.substr(0, end));
-    value.remove_prefix(std::min(end + 1, value.size()));
-  }
-  return text + "\n";
-}
-
 }  // namespace
 
 void Profile::Observe(void* context, const lbrt_session*, size_t op) {
@@ -95,7 +83,7 @@ std::string Summary(const ModelRunner& runner) {
                      " live at once), scratch " + bytes(info.scratch_bytes) + " bytes a thread\n";
   const char *key = nullptr, *value = nullptr;
   for (size_t i = 0; i < info.notes && lbrt_note(runner.model(), i, &key, &value) == LBRT_OK; ++i)
-    text += NoteText(key, value != nullptr ? value : "");
+    text += KeyText(key, value != nullptr ? value : "");
   float percent = 0;
   for (size_t i = 0;
        i < info.measurements && lbrt_measurement(runner.model(), i, &key, &percent) == LBRT_OK; ++i)

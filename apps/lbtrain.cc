@@ -21,6 +21,7 @@
 #include "apps/table.h"
 #include "images/dataset.h"
 #include "images/npy.h"
+#include "network/bits.h"
 #include "network/checkpoint.h"
 #include "network/import.h"
 #include "trainer/deploy_eval.h"

@@ -71,4 +71,17 @@ std::string Table::Text() const {
   return text;
 }
 
+std::string KeyText(const std::string& key, const std::string& value) {
+  const std::string trimmed = value.substr(0, value.find_last_not_of('\n') + 1);
+  if (trimmed.find('\n') == std::string::npos)
+    return Printable(key) + ": " + Printable(trimmed) + "\n";
+  std::string text = Printable(key) + ":\n";
+  for (size_t begin = 0; begin < trimmed.size();) {
+    const size_t end = std::min(trimmed.find('\n', begin), trimmed.size());
+    text += "  " + Printable(trimmed.substr(begin, end - begin)) + "\n";
+    begin = end + 1;
+  }
+  return text;
+}
+
 }  // namespace lbrt

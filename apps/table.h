@@ -10,6 +10,8 @@ namespace lbrt {
 
 // Text from a file, fit for a terminal: control characters and bytes that are not UTF-8 become '?'.
 std::string Printable(std::string_view text);
+// "key: value" and an end of line; a value of several lines begins below its key. Printable.
+std::string KeyText(const std::string& key, const std::string& value);
 
 // 1234567 -> "1,234,567".
 std::string Grouped(int64_t n);

@@ -6,6 +6,7 @@
 
 #include "images/error.h"
 #include "images/file.h"
+#include "network/builder.h"
 #include "network/checkpoint.h"
 
 namespace lbrt {
@@ -33,12 +34,6 @@ std::vector<int> BitList(const Arguments& arguments, const std::string& name,
     bits.push_back(number[0] - '0');
   }
   return bits;
-}
-
-std::string ListText(const std::vector<int>& list) {
-  std::string text;
-  for (const int value : list) text += (text.empty() ? "" : ",") + std::to_string(value);
-  return text;
 }
 
 }  // namespace

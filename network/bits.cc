@@ -85,4 +85,9 @@ BitCosts CostsOf(const Network& network) {
   return costs;
 }
 
+bool IsSearch(const Network& network) {
+  return std::any_of(network.nodes.begin(), network.nodes.end(),
+                     [](const Node& node) { return node.weights.mixture; });
+}
+
 }  // namespace lbrt

@@ -22,6 +22,9 @@ struct QuantizedLayer {
 // The layers with quantized weights, those in fixed point left out, in registration order.
 std::vector<QuantizedLayer> QuantizedLayers(const Network& network);
 
+// Whether its layers are mixtures of bit widths (methods.md 2.3).
+bool IsSearch(const Network& network);
+
 struct BitCosts {
   double bitops_m = 0;   // sum of size_product * weight bits * activation bits
   double bita_k = 0;     // sum of memory_size * activation bits

@@ -48,12 +48,6 @@ bool ParseBits(const std::string& text, int most, std::vector<int>* list) {
                                   [most](int bits) { return bits >= 1 && bits <= most; });
 }
 
-std::string ListText(const std::vector<int>& list) {
-  std::string text;
-  for (const int value : list) text += (text.empty() ? "" : ",") + std::to_string(value);
-  return text;
-}
-
 std::string NumberText(double value) {
   char text[32];
   const auto end = std::to_chars(text, text + sizeof text, value).ptr;
@@ -61,6 +55,12 @@ std::string NumberText(double value) {
 }
 
 }  // namespace
+
+std::string ListText(const std::vector<int>& list) {
+  std::string text;
+  for (const int value : list) text += (text.empty() ? "" : ",") + std::to_string(value);
+  return text;
+}
 
 std::string BatchNormPrefix(const Node& node, int width) {
   return node.per_width ? node.name + ".bn_dict." + std::to_string(width) : node.name;

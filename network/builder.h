@@ -22,6 +22,8 @@ struct QuantizationDefaults {
   bool first_last_quantized = false;  // stem and head are quantized like the rest
 };
 
+std::string ListText(const std::vector<int>& list);  // "1,2,4"
+
 class NetworkBuilder {
  public:
   // Takes the arguments every network has: classes, size (of the image, in pixels), form, weights,

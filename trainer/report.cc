@@ -174,8 +174,7 @@ std::string Accuracies(const Metrics& metrics, const PublishedFigures& published
 // Bits of each quantized layer, as bars.
 std::string Allocation(const Checkpoint& checkpoint, const Network& network) {
   const std::vector<QuantizedLayer> layers = QuantizedLayers(network);
-  const bool search = std::any_of(network.nodes.begin(), network.nodes.end(),
-                                  [](const Node& node) { return node.weights.mixture; });
+  const bool search = IsSearch(network);
   const Architecture chosen = search ? ArchitectureOf(checkpoint.state) : Architecture();
   std::string table =
       "<h2>Bits of each layer</h2>\n<table>\n" + Row({"layer", "weights", "activations"}, "th");

@@ -14,6 +14,7 @@
 #include "images/dataset.h"
 #include "images/error.h"
 #include "images/file.h"
+#include "network/bits.h"
 #include "trainer/evaluate.h"
 #include "trainer/peers.h"
 #include "trainer/samples.h"

@@ -93,11 +93,6 @@ at::Tensor SearchCost::Complexity(const TrainerModel& model) const {
   return sum;
 }
 
-bool IsSearch(const Network& network) {
-  return std::any_of(network.nodes.begin(), network.nodes.end(),
-                     [](const Node& node) { return node.weights.mixture; });
-}
-
 // Of the shares that alphas mean, in bits.
 static double Entropy(const HostTensor& alphas) {
   const float* values = alphas.f32();

@@ -48,8 +48,6 @@ class SearchCost {
   std::vector<Layer> layers_;
 };
 
-bool IsSearch(const Network& network);  // whether its layers are mixtures
-
 // What a search chose, as a table: bits of each layer and how sure the choice is (the entropy of
 // its shares, in bits of information: 0 is certain), the total of BitOps and the mean bits.
 std::string ArchitectureTable(const Network& network, const StateDict& tensors);

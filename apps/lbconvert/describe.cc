@@ -25,20 +25,6 @@ std::string WindowText(const Window& w) {
   return text;
 }
 
-// "key: value"; a value of several lines begins below its key.
-std::string KeyText(const std::string& key, const std::string& value) {
-  const std::string trimmed = value.substr(0, value.find_last_not_of('\n') + 1);
-  if (trimmed.find('\n') == std::string::npos)
-    return Printable(key) + ": " + Printable(trimmed) + "\n";
-  std::string text = Printable(key) + ":\n";
-  for (size_t begin = 0; begin < trimmed.size();) {
-    const size_t end = std::min(trimmed.find('\n', begin), trimmed.size());
-    text += "  " + Printable(trimmed.substr(begin, end - begin)) + "\n";
-    begin = end + 1;
-  }
-  return text;
-}
-
 std::string Joined(const std::vector<std::string>& words, const char* separator) {
   std::string text;
   for (const std::string& word : words) text += (text.empty() ? "" : separator) + word;
@@ -144,11 +130,6 @@ Sizes SizesOf(const Network& network, const Node& node) {
   return sizes;
 }
 
-bool IsMixture(const Network& network) {
-  return std::any_of(network.nodes.begin(), network.nodes.end(),
-                     [](const Node& node) { return node.weights.mixture; });
-}
-
 std::string DescribeNetwork(const Network& network) {
   Table table({"node", "op", "inputs", "result", "weights", "parameters", "bytes"});
   for (const Node& node : network.nodes) {
@@ -168,7 +149,7 @@ std::string DescribeNetwork(const Network& network) {
   std::string text = table.Text() + "\n" + Grouped(counts.parameters) + " parameters; " +
                      Grouped(counts.quantized_weights) + " quantized weights in " +
                      Grouped(counts.quantized_layers) + " layers";
-  if (!IsMixture(network))
+  if (!IsSearch(network))
     text += " (" + Fixed(CostsOf(network).bitw_m / 8 * 1e6, 0) + " bytes packed)";
   return text + ", " + Grouped(counts.float_weights) +
          " fp32 weights; multiply-adds an image: " + Grouped(counts.quantized_macs) +
