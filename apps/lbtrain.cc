@@ -39,7 +39,7 @@ namespace {
 volatile std::sig_atomic_t g_signal = 0;
 
 struct Flags {
-  std::string recipe, data, out = ".", device = "cpu", resume, init;
+  std::string recipe, data, out = ".", device = "cpu", precision, resume, init;
   std::string eval, stem, logits, bench, report;
   std::string teacher, teacher_network = "ternary/resnet34", latencies;
   RecipeFlags changes;  // of the recipe
@@ -87,12 +87,14 @@ RunOptions Options(const Flags& flags) {
   if (flags.resume.empty()) {
     options.recipe = flags.changes.Read(flags.recipe);
     options.seed = flags.seed.value_or(1);
+    if (!flags.precision.empty()) options.precision = flags.precision;
     return options;
   }
   // A resumed run goes on as it began. Flags may say so again, but not something else.
   const Checkpoint checkpoint = ReadCheckpoint(flags.resume);
   options.recipe = RecipeOf(checkpoint, flags.resume);
   options.seed = SeedOf(checkpoint, flags.resume);
+  options.precision = PrecisionOf(checkpoint);
   const std::string begun = RecipeText(options.recipe);
   Recipe again = flags.recipe.empty() ? flags.changes.Parse(begun, flags.resume)
                                       : flags.changes.Read(flags.recipe);
@@ -102,6 +104,9 @@ RunOptions Options(const Flags& flags) {
   if (flags.seed && *flags.seed != options.seed)
     throw InputError(flags.resume, "has seed " + std::to_string(options.seed) + ", asked for " +
                                        std::to_string(*flags.seed));
+  if (!flags.precision.empty() && flags.precision != options.precision)
+    throw InputError(flags.resume,
+                     "has precision " + options.precision + ", asked for " + flags.precision);
   return options;
 }
 
@@ -135,10 +140,10 @@ bool Leads(const RunOptions& options) {
 // stopped it.
 std::vector<WidthResult> TrainOnce(const RunOptions& options) {
   const int epochs = options.recipe.rate.epochs;
-  std::printf("%s %s: %d epochs of batches of %d, seed %llu, %s, %d threads%s\n",
+  std::printf("%s %s: %d epochs of batches of %d, seed %llu, %s, %s, %d threads%s\n",
               options.recipe.network.c_str(), ArgumentsText(options.recipe.arguments).c_str(),
               epochs, options.recipe.batch, static_cast<unsigned long long>(options.seed),
-              options.device.c_str(), at::get_num_threads(),
+              options.device.c_str(), options.precision.c_str(), at::get_num_threads(),
               options.peers == nullptr
                   ? ""
                   : (" in each of " + std::to_string(options.peers->size()) + " processes")
@@ -310,11 +315,14 @@ int BenchCommand(const Flags& flags) {
   plain.tau_min = plain.tau_max = 0;
   const at::Device device = ParseDevice(flags.device);
   constexpr int kSteps = 15;
-  const double quantized = MillisecondsPerStep(recipe, device, kSteps, /*fuse=*/true);
-  const double full = MillisecondsPerStep(plain, device, kSteps, /*fuse=*/true);
-  const double libtorch = MillisecondsPerStep(plain, device, kSteps, /*fuse=*/false);
-  std::printf("%s, batch %d, %s, %d threads, median of %d steps\n", recipe.network.c_str(),
-              recipe.batch, flags.device.c_str(), at::get_num_threads(), kSteps);
+  const std::string precision_name = flags.precision.empty() ? "fp32" : flags.precision;
+  const Precision precision = ParsePrecision(precision_name, device);
+  const double quantized = MillisecondsPerStep(recipe, device, precision, kSteps, /*fuse=*/true);
+  const double full = MillisecondsPerStep(plain, device, precision, kSteps, /*fuse=*/true);
+  const double libtorch = MillisecondsPerStep(plain, device, precision, kSteps, /*fuse=*/false);
+  std::printf("%s, batch %d, %s, %s, %d threads, median of %d steps\n", recipe.network.c_str(),
+              recipe.batch, flags.device.c_str(), precision_name.c_str(), at::get_num_threads(),
+              kSteps);
   std::printf(
       "  quantized                                   %8.1f ms a step\n"
       "  full precision                              %8.1f ms, ratio %.2f\n"
@@ -387,6 +395,10 @@ int main(int argc, char** argv) {
   app.add_option("--seed", flags.seed, "of weights, order and augmentation (default: 1)");
   app.add_option("--device", flags.device, "cpu or cuda (default: cpu)")
       ->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_option("--precision", flags.precision,
+                 "of training's products: fp32, tf32 (CUDA) or bf16 (CUDA; CPUs with instructions "
+                 "for it) (default: fp32); evaluation is fp32")
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
   app.add_option("--threads", flags.threads, "CPU threads (default: all)")
       ->check(CLI::Range(1, 1024));
   app.add_option("--resume", flags.resume, "go on from this checkpoint, exactly");

@@ -2,6 +2,7 @@
 // replicas; and the models they run on. Whole published steps are golden_test.cc's.
 #include "trainer/execute.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include <cmath>
@@ -306,6 +307,89 @@ TEST(Execute, TwoBatchNormsMayMeetInOneAddition) {
   EXPECT_TRUE(model.at("b.running_mean").ne(0).all().item<bool>());
 }
 
+// --- Precision -----------------------------------------------------------------------------------
+
+at::Tensor Trained(const TrainerModel& model, const at::Tensor& x, Precision precision) {
+  at::NoGradGuard no_grad;
+  Execution execution{Mode::kTrain};
+  execution.precision = precision;
+  return Execute(model, x, execution);
+}
+
+// A layer of codes, and a last one, of weight 1 and never rounded, which hands them on.
+TrainerModel CodesLayer(const ActivationQuantizer& activations, WeightQuantizer::Kind weights,
+                        int bits, int inputs, const Window& window) {
+  Node quantize = NodeOf(NodeKind::kQuantize);
+  quantize.activations = activations;
+  Node layer = Layer(NodeKind::kConv, 1, window, "w");
+  layer.name = "layer";
+  layer.weights.kind = weights;
+  layer.weights.bits = bits;
+  return ModelOf(NodeList(inputs, 6)
+                     .Append(quantize)
+                     .Append(layer)
+                     .Append(Layer(NodeKind::kConv, 1, SquareWindow(1, 1, 0), "one"))
+                     .Tensor("w", {1, inputs, window.kernel_h, window.kernel_w},
+                             {Init::kNormal, 0.5})
+                     .Tensor("layer.tau", {1}, Constant(0.9), Role::kBuffer)
+                     .Tensor("one", {1, 1, 1, 1}, Constant(1))
+                     .network,
+                 at::kFloat);
+}
+
+TEST(Precision, SignsSumExactlyInBf16) {  // 72 of them: below 2^8
+  const TrainerModel model = CodesLayer({ActivationQuantizer::kSign}, WeightQuantizer::kRecu, 1, 8,
+                                        SquareWindow(3, 1, 1));
+  const at::Tensor x = RandomTensor({2, 8, 6, 6}, 64, at::kFloat);
+  const at::Tensor y = Trained(model, x, Precision::kBf16);
+  EXPECT_EQ(y.scalar_type(), at::kFloat);
+  EXPECT_TRUE(y.equal(Trained(model, x, Precision::kFp32)));
+}
+
+// Of 8-bit codes only the product is rounded, once: by 2^-8 at most. Rounded operands would add to
+// that.
+TEST(Precision, EightBitCodesAreExactInBf16) {
+  const TrainerModel model = CodesLayer({ActivationQuantizer::kAnyPrecision, 8},
+                                        WeightQuantizer::kAnyPrecision, 8, 1, SquareWindow(1, 1, 0));
+  const at::Tensor x = at::rand({64, 1, 6, 6});
+  const at::Tensor fp32 = Trained(model, x, Precision::kFp32);
+  const at::Tensor bf16 = Trained(model, x, Precision::kBf16);
+  const double off = ((bf16 - fp32).abs() / fp32.abs().clamp_min(1e-9)).max().item<double>();
+  EXPECT_LE(off, std::ldexp(1.001, -8));
+  EXPECT_GT(off, std::ldexp(1, -10));
+}
+
+TEST(Precision, TheLastLayersLogitsAreNotRounded) {
+  const TrainerModel model = ModelOf(NodeList(8, 0)
+                                         .Append(Layer(NodeKind::kLinear, 4, {}, "fc"))
+                                         .Tensor("fc", {4, 8}, {Init::kNormal, 0.3})
+                                         .network,
+                                     at::kFloat);
+  const at::Tensor x = RandomTensor({3, 8}, 65, at::kFloat);
+  EXPECT_TRUE(Trained(model, x, Precision::kBf16).equal(Trained(model, x, Precision::kFp32)));
+}
+
+TEST(Precision, NamesAreChecked) {
+  EXPECT_EQ(ParsePrecision("fp32", at::kCPU), Precision::kFp32);
+  EXPECT_EQ(ParsePrecision("bf16", at::kCPU), Precision::kBf16);
+  EXPECT_EQ(ParsePrecision("tf32", at::kCUDA), Precision::kTf32);
+  ExpectRefusal([] { ParsePrecision("tf32", at::kCPU); }, "--device cuda");
+  ExpectRefusal([] { ParsePrecision("fp8", at::kCPU); }, "fp32, tf32 or bf16");
+}
+
+TEST(Precision, Tf32IsOnForItsOwnStepsOnly) {
+  const TrainerModel model = CodesLayer({ActivationQuantizer::kSign}, WeightQuantizer::kRecu, 1, 8,
+                                        SquareWindow(3, 1, 1));
+  const at::Tensor x = RandomTensor({2, 8, 6, 6}, 66, at::kFloat);
+  const auto allowed = [] {
+    return at::globalContext().allowTF32CuDNN() && at::globalContext().allowTF32CuBLAS();
+  };
+  Trained(model, x, Precision::kTf32);
+  EXPECT_TRUE(allowed());
+  Execute(model, x, {});
+  EXPECT_FALSE(at::globalContext().allowTF32CuDNN() || at::globalContext().allowTF32CuBLAS());
+}
+
 // --- Modes, widths and dropout -------------------------------------------------------------------
 
 TEST(Execute, EvaluationLeavesStatisticsAloneAndTrainingMovesThem) {
@@ -473,6 +557,33 @@ TEST(TrainStep, GradientsOfAllWidthsAddUpAndTargetsFollowTheKey) {  // methods.m
               wide.argmax(1).eq(batch.labels).sum().item<int64_t>());
     for (const auto& [name, gradient] : step.Gradients())
       ExpectClose(gradient, alone.at(name).grad(), 1e-12, name);
+  }
+}
+
+TEST(TrainStep, Bf16GradientsPointWhereThoseOfFp32Do) {
+  const Arguments small = {{"size", "8"}, {"blocks", "1,1,1"}, {"channels", "8,16,32"}};
+  for (const auto& [name, arguments] : {std::pair{"mcdonnell/wrn-8-1", Arguments{{"size", "8"}}},
+                                        std::pair{"ternary/resnet20", small}}) {
+    const Network network = BuildNetwork(name, arguments);
+    Batch batch = RandomBatch(16, 8, 74);
+    batch.input = batch.input.to(at::kFloat);
+    std::map<std::string, at::Tensor> gradients[2];
+    for (const bool half : {false, true}) {
+      const TrainerModel model = ModelOf(network, at::kFloat);
+      Optimizers optimizers(model, {}, {});
+      StepOptions options;
+      options.lr = 0;
+      if (half) options.precision = Precision::kBf16;
+      TrainStep(model, optimizers, batch, options);
+      for (const std::string& parameter : model.parameters())
+        gradients[half][parameter] = model.at(parameter).grad().to(at::kDouble).flatten();
+    }
+    for (const auto& [parameter, fp32] : gradients[0]) {
+      const at::Tensor& bf16 = gradients[1].at(parameter);
+      const double cosine = (fp32.dot(bf16) / (fp32.norm() * bf16.norm())).item<double>();
+      EXPECT_GT(cosine, 0.95) << name << " " << parameter;
+      EXPECT_FALSE(fp32.equal(bf16)) << name << " " << parameter;
+    }
   }
 }
 

@@ -237,6 +237,16 @@ TEST_F(LbtrainTest, ATeacherAndInitialWeightsAreTakenFromCheckpoints) {
 
 // --- Signals -------------------------------------------------------------------------------------
 
+TEST_F(LbtrainTest, PrecisionIsPartOfARun) {
+  ExpectHas(Trained("out", {"--epochs", "1", "--precision", "bf16"}), "cpu, bf16, 1 threads");
+  const std::string last = folder_ / "out/last.pt";
+  EXPECT_EQ(Read("out/last.pt").text.at("precision"), "bf16");
+  ExpectRefused(Train("out", {"--epochs", "1", "--resume", last, "--precision", "fp32"}), 1,
+                "has precision bf16, asked for fp32");
+  ExpectHas(Trained("out", {"--epochs", "1", "--resume", last}), "cpu, bf16, 1 threads");
+  ExpectRefused(Train("out", {"--precision", "tf32"}), 1, "--device cuda");
+}
+
 class SignalTest : public LbtrainTest {
  protected:
   static constexpr char kEpochs[] = "40";

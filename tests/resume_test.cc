@@ -220,6 +220,7 @@ TEST_F(ResumeTest, ACheckpointSaysWhatItIs) {
   EXPECT_EQ(c.text.at("labels").substr(0, 20), "airplane\nautomobile\n");
   EXPECT_EQ(c.text.at("seed"), "5");
   EXPECT_EQ(c.text.at("device"), "cpu");
+  EXPECT_EQ(PrecisionOf(c), "fp32");
   EXPECT_EQ(c.integers.at("epoch"), 2);
   EXPECT_EQ(c.numbers.at("last_accuracy"), results_.back().test_accuracy);
   EXPECT_EQ(c.numbers.at("best_accuracy"),
@@ -442,7 +443,7 @@ TEST(MillisecondsPerStep, TimesAStep) {
   Recipe recipe = RecipeFor(kRecu);
   recipe.batch = 2;
   for (const bool fuse : {false, true})
-    EXPECT_GT(MillisecondsPerStep(recipe, at::kCPU, 1, fuse), 0);
+    EXPECT_GT(MillisecondsPerStep(recipe, at::kCPU, Precision::kFp32, 1, fuse), 0);
 }
 
 }  // namespace

@@ -82,7 +82,12 @@ class Forward {
         width_(execution.width != 0 ? execution.width : network_.widest()),
         random_(execution.random),
         update_statistics_(execution.update_statistics),
-        values_(network_.nodes.size()) {}
+        precision_(execution.precision),
+        values_(network_.nodes.size()) {
+    for (const Node& node : network_.nodes)
+      if (node.kind == NodeKind::kConv || node.kind == NodeKind::kLinear) last_layer_ = &node;
+    AllowTf32(precision_ == Precision::kTf32);  // for the gradients too, which come next
+  }
 
   at::Tensor Run(const at::Tensor& input) {
     for (size_t i = 0; i < values_.size(); ++i) {
@@ -120,7 +125,9 @@ class Forward {
   Scaled Evaluate(const Node& node);
   Quantized Weights(const Node& node) const;
   at::Tensor Layer(const Node& node);
+  bool Rounds(const Node& node) const;
   at::Tensor Product(const Node& node, const at::Tensor& x, const at::Tensor& weights) const;
+  static at::Tensor Sums(const Node& node, const at::Tensor& x, const at::Tensor& weights);
   at::Tensor Normalise(const Node& last, const Plan::Step& step);
   at::Tensor BatchNorm(const Node& node, const at::Tensor& x) const;
   Scaled Quantize(const Node& node);
@@ -134,6 +141,8 @@ class Forward {
   int width_;
   Random* random_;
   bool update_statistics_;
+  Precision precision_;
+  const Node* last_layer_ = nullptr;
   std::vector<Scaled> values_;
 };
 
@@ -153,9 +162,20 @@ Quantized Forward::Weights(const Node& node) const {
   return weights;
 }
 
+// Whether a layer's operands and results are rounded to bf16.
+bool Forward::Rounds(const Node& node) const {
+  return precision_ == Precision::kBf16 && &node != last_layer_;
+}
+
 // A convolution or dense layer without bias.
 at::Tensor Forward::Product(const Node& node, const at::Tensor& x,
                             const at::Tensor& weights) const {
+  if (Rounds(node))
+    return Sums(node, x.to(at::kBFloat16), weights.to(at::kBFloat16)).to(x.scalar_type());
+  return Sums(node, x, weights);
+}
+
+at::Tensor Forward::Sums(const Node& node, const at::Tensor& x, const at::Tensor& weights) {
   if (node.kind == NodeKind::kLinear) return at::linear(x, weights);
   const Window& w = node.window;
   if (w.pad_top == w.pad_bottom && w.pad_left == w.pad_right)
@@ -176,7 +196,7 @@ at::Tensor Forward::Layer(const Node& node) {
   at::Tensor y;
   if (!scale.defined()) {
     y = Product(node, input.x, weights.codes);
-  } else if (input.x.scalar_type() == at::kDouble) {
+  } else if (input.x.scalar_type() == at::kDouble || (Rounds(node) && !scale.requires_grad())) {
     // [o, 1, 1, 1] is a column of weights, and [o, 1, 1] of results.
     const bool channels = scale.dim() > 0 && scale.numel() > 1;
     if (channels && node.kind == NodeKind::kConv) scale = scale.view({-1, 1, 1});
@@ -270,7 +290,7 @@ Scaled Forward::Evaluate(const Node& node) {
     case NodeKind::kHardtanh:
       return {at::hardtanh(Real(from))};
     case NodeKind::kClip:
-      return {width_ == 32 ? at::relu(Real(from)) : at::clamp(Real(from), 0, 1)};
+      return {width_ == 32 ? at::relu(Real(from)) : Clip(Real(from), 0, 1)};
     case NodeKind::kPRelu:
       return {at::prelu(Real(from), model_.at(node.name + ".weight"))};
     case NodeKind::kBias:

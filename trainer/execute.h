@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "trainer/model.h"
+#include "trainer/precision.h"
 #include "trainer/random.h"
 
 namespace lbrt {
@@ -19,13 +20,14 @@ struct Execution {
   Random* random = nullptr;  // for dropout in training; without it, none
   bool update_statistics = true;  // kTrain: the running ones
   bool fuse = true;  // kTrain: batch norms with what follows them; false to compare with that
+  Precision precision = Precision::kFp32;
 };
 
 // input [n, c, h, w] of the model's type and device -> logits [n, classes].
 //
 // In float64, layers of integer codes are convolved as such and scaled afterwards, so that their
-// sums are exact and ties are ties; in float32 the scales are multiplied into the weights, which
-// are fewer.
+// sums are exact and ties are ties; so they are in bf16, which holds codes exactly, by scales that
+// do not train. In float32 the scales are multiplied into the weights, which are fewer.
 at::Tensor Execute(const TrainerModel& model, const at::Tensor& input, const Execution& execution);
 
 }  // namespace lbrt

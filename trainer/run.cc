@@ -1,6 +1,7 @@
 #include "trainer/run.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <charconv>
@@ -129,6 +130,7 @@ class Run {
         events_(events),
         recipe_(WithoutFiles(options.recipe)),
         model_(NetworkFor(recipe_), at::kFloat, ParseDevice(options.device)),
+        precision_(ParsePrecision(options.precision, model_.device())),
         optimizers_(model_, recipe_.optimizer, ArchitectureOptimizer(recipe_)),
         widths_(Descending(model_.network())),
         peers_(options.peers),
@@ -404,6 +406,7 @@ class Run {
     options.cost = cost_ ? &*cost_ : nullptr;
     options.random = &random_;
     options.replicas = options_.replicas;
+    options.precision = precision_;
     options.peers = peers_;
     options.stop = events_.stop();
     return options;
@@ -470,6 +473,7 @@ class Run {
     c.text["labels"] = labels_;
     c.text["seed"] = std::to_string(options_.seed);
     c.text["device"] = options_.device;
+    c.text["precision"] = options_.precision;
     c.integers["epoch"] = epoch_ + (within_epoch ? 0 : 1);
     c.integers["best_epoch"] = best_epoch_;
     c.integers["replicas"] = Parts();
@@ -515,6 +519,7 @@ class Run {
   const RunEvents& events_;
   const Recipe recipe_;
   TrainerModel model_;
+  const Precision precision_;
   std::optional<TrainerModel> teacher_;
   Optimizers optimizers_;
   std::optional<LatencyTable> latencies_;
@@ -573,7 +578,13 @@ uint64_t SeedOf(const Checkpoint& checkpoint, const std::string& path) {
   return seed;
 }
 
-double MillisecondsPerStep(const Recipe& recipe, at::Device device, int steps, bool fuse) {
+std::string PrecisionOf(const Checkpoint& checkpoint) {
+  const auto found = checkpoint.text.find("precision");
+  return found == checkpoint.text.end() ? "fp32" : found->second;
+}
+
+double MillisecondsPerStep(const Recipe& recipe, at::Device device, Precision precision, int steps,
+                           bool fuse) {
   TrainerModel model(NetworkFor(recipe), at::kFloat, device);
   Random random(1);
   model.Initialise(random);
@@ -588,6 +599,7 @@ double MillisecondsPerStep(const Recipe& recipe, at::Device device, int steps, b
   StepOptions options;
   options.lr = recipe.rate.At(0);
   options.fuse = fuse;
+  options.precision = precision;
   constexpr int kWarmup = 2;
   std::vector<double> times;
   for (int i = 0; i < steps + kWarmup; ++i) {

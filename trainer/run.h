@@ -21,6 +21,7 @@ struct RunOptions {
   std::string out;   // folder for last.pt, best.pt, metrics.csv; made if missing
   uint64_t seed = 1;
   std::string device = "cpu";
+  std::string precision = "fp32";  // of training, as ParsePrecision takes it
   std::string resume;     // a checkpoint of ours: goes on where it ends, perhaps within an epoch
   std::string init;       // a checkpoint whose tensors replace the initial ones of the same name
   std::string teacher;    // a checkpoint whose network's outputs are learned instead of labels
@@ -64,12 +65,14 @@ struct RunEvents {
 // asks to, and only rank 0 writes; the weights are those of one process with as many replicas.
 bool Train(const RunOptions& options, const RunEvents& events);
 
-// The recipe and seed inside a checkpoint of ours; InputError for others.
+// The recipe, seed and precision inside a checkpoint of ours; InputError for others.
 Recipe RecipeOf(const Checkpoint& checkpoint, const std::string& path);
 uint64_t SeedOf(const Checkpoint& checkpoint, const std::string& path);
+std::string PrecisionOf(const Checkpoint& checkpoint);  // fp32 where there is none
 
 // Median time of a training step on random images, without data loading. Without `fuse`, by
 // LibTorch's own operators one after another.
-double MillisecondsPerStep(const Recipe& recipe, at::Device device, int steps, bool fuse);
+double MillisecondsPerStep(const Recipe& recipe, at::Device device, Precision precision, int steps,
+                           bool fuse);
 
 }  // namespace lbrt

@@ -40,7 +40,8 @@ static StepResult AddGradients(const TrainerModel& model, const Batch& batch,
     const bool widest = i + 1 == widths.size();
     const at::Tensor logits = Execute(
         model, batch.input,
-        {Mode::kTrain, widths[i], options.random, update_statistics, options.fuse});
+        {Mode::kTrain, widths[i], options.random, update_statistics, options.fuse,
+         options.precision});
     at::Tensor loss = target.defined() ? SoftCrossEntropy(logits, target)
                                        : at::cross_entropy_loss(logits, batch.labels);
     result.losses.push_back(loss.detach());

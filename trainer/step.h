@@ -45,6 +45,7 @@ struct StepOptions {
   const Peers* peers = nullptr;  // each has `replicas` parts of a batch; or alone
   bool stop = false;             // with peers: this process asks all to stop after this step
   bool fuse = true;  // see Execution
+  Precision precision = Precision::kFp32;
 };
 
 // Tensors without gradient on the model's device: reading one waits for the device.
