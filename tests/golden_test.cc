@@ -2,6 +2,7 @@
 // LBRT_SHARED/golden (environment, else the folder `shared` beside this repository). A case says in
 // its case.json what to build and how it was trained, so a further case needs no code here.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>

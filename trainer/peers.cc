@@ -13,8 +13,8 @@
 
 #include "images/error.h"
 
-#if defined(LBRT_CUDA) && defined(USE_C10D_NCCL)
-#define LBRT_NCCL
+#ifndef USE_C10D_NCCL  // whatever headers are there, this LibTorch has no NCCL in it
+#undef LBRT_NCCL
 #endif
 #if defined(LBRT_GLOO) || defined(LBRT_NCCL)
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>

@@ -80,6 +80,10 @@ at::Tensor TernaryWeights(const at::Tensor& weight, int t_ex);
 Quantized FixedPointWeights(const at::Tensor& weight, int limbs,
                             const std::vector<double>& input_std);
 
+// clip(x, low, high), whose gradient passes on the closed interval (methods.md 1.1); at::clamp's does
+// so in LibTorch 1.13, no longer in 2.15.
+at::Tensor Clip(const at::Tensor& x, double low, double high);
+
 // round(clip(x, 0, levels * step) / step): codes 0 .. levels of any-precision activations
 // (methods.md 1.1, step = 1 / levels) and of HWGQ (2.1). The gradient passes the rounding
 // unchanged and is 0 outside of the closed interval.
