@@ -19,10 +19,23 @@ namespace {
 
 // --- Normalisation -------------------------------------------------------------------------------
 
-at::Tensor RectifyByLibTorch(const at::Tensor& x, Rectifier rectifier) {
-  return rectifier == Rectifier::kRelu       ? at::relu(x)
-         : rectifier == Rectifier::kHardtanh ? at::hardtanh(x)
-                                             : x;
+struct Rectified {
+  Rectifier rectifier;
+  ClippedRounding rounding;
+};
+
+at::Tensor RectifyByLibTorch(const at::Tensor& x, const Rectified& by) {
+  switch (by.rectifier) {
+    case Rectifier::kNone:
+      break;
+    case Rectifier::kRelu:
+      return at::relu(x);
+    case Rectifier::kHardtanh:
+      return at::hardtanh(x);
+    case Rectifier::kClippedRound:
+      return ClippedRoundComposed(x, by.rounding.step, by.rounding.levels);
+  }
+  return x;
 }
 
 struct NormaliseResult {
@@ -30,7 +43,7 @@ struct NormaliseResult {
 };
 
 NormaliseResult Normalise(bool fused, const std::vector<int64_t>& shape, bool affine, bool residual,
-                          Rectifier rectifier) {
+                          const Rectified& by) {
   const int64_t c = shape[1];
   const at::Tensor x = (RandomTensor(shape, 30) * 2 + 3).requires_grad_(true);
   at::Tensor r, w, b;
@@ -42,10 +55,10 @@ NormaliseResult Normalise(bool fused, const std::vector<int64_t>& shape, bool af
   const at::Tensor mean = RandomTensor({c}, 34), var = RandomTensor({c}, 35).abs() + 0.5;
   at::Tensor y;
   if (fused) {
-    y = NormaliseAddRectify(x, {w, b, mean, var, 1e-5, 0.1}, r, rectifier);
+    y = NormaliseAddRectify(x, {w, b, mean, var, 1e-5, 0.1}, r, by.rectifier, by.rounding);
   } else {
     y = at::batch_norm(x, w, b, mean, var, true, 0.1, 1e-5, false);
-    y = RectifyByLibTorch(residual ? y + r : y, rectifier);
+    y = RectifyByLibTorch(residual ? y + r : y, by);
   }
   (y * RandomTensor(shape, 36)).sum().backward();
   const auto grad = [](const at::Tensor& t) { return t.defined() ? t.grad() : at::zeros({1}); };
@@ -58,10 +71,13 @@ TEST(Normalise, OneFunctionIsBatchNormAdditionAndRectifier) {
            {2, 3, 4, 4}, {3, 16, 11, 13}, {5, 40, 9, 9}, {6, 10}})
     for (const bool affine : {false, true})
       for (const bool residual : {false, true})
-        for (const Rectifier rectifier :
-             {Rectifier::kNone, Rectifier::kRelu, Rectifier::kHardtanh}) {
-          const NormaliseResult got = Normalise(true, shape, affine, residual, rectifier);
-          const NormaliseResult want = Normalise(false, shape, affine, residual, rectifier);
+        for (const Rectified& by : {Rectified{Rectifier::kNone, {}}, {Rectifier::kRelu, {}},
+                                    {Rectifier::kHardtanh, {}},
+                                    {Rectifier::kClippedRound, {1.0 / 3, 3}},
+                                    {Rectifier::kClippedRound, {0.4, 3}}}) {
+          if (residual && by.rectifier == Rectifier::kClippedRound) continue;  // not together
+          const NormaliseResult got = Normalise(true, shape, affine, residual, by);
+          const NormaliseResult want = Normalise(false, shape, affine, residual, by);
           ExpectClose(got.y, want.y, 1e-12, "y");
           ExpectClose(got.dx, want.dx, 1e-12, "dx");
           ExpectClose(got.dresidual, want.dresidual, 1e-12, "residual");

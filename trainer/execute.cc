@@ -23,8 +23,9 @@ struct Plan {
     int uses = 0;          // nodes that read this node's result
   };
   std::vector<Step> steps;
+  int width;  // of the network
 
-  explicit Plan(const Network& network) : steps(network.nodes.size()) {
+  Plan(const Network& network, int width) : steps(network.nodes.size()), width(width) {
     for (const Node& node : network.nodes)
       for (const Value v : node.inputs) ++steps[static_cast<size_t>(v)].uses;
     ++steps[static_cast<size_t>(network.output)].uses;
@@ -48,6 +49,13 @@ struct Plan {
   // Nodes that belong to no function yet: an addition of two batch norms belongs to the first.
   bool Free(Value v) const { return v >= 0 && !(*this)[v].skipped && (*this)[v].normalise < 0; }
 
+  // A quantizer that rounds to codes, or rectifies at 32 bits.
+  bool Rounds(const Node& node) const {
+    const ActivationQuantizer quantizer = AtWidth(node.activations, width);
+    return node.kind == NodeKind::kQuantize && quantizer.kind != ActivationQuantizer::kNone &&
+           quantizer.kind != ActivationQuantizer::kSign && !quantizer.mixture;
+  }
+
   void Fuse(const Network& network, int norm) {
     int last = norm, add = -1;
     int next = OnlyUser(network, last);
@@ -56,7 +64,8 @@ struct Plan {
       next = OnlyUser(network, last);
     }
     if (Free(next) && (network.node(next).kind == NodeKind::kRelu ||
-                       network.node(next).kind == NodeKind::kHardtanh))
+                       network.node(next).kind == NodeKind::kHardtanh ||
+                       (add < 0 && Rounds(network.node(next)))))
       last = next;
     for (int v : {norm, add})
       if (v >= 0) (*this)[v].skipped = v != last;
@@ -76,10 +85,10 @@ class Forward {
   Forward(const TrainerModel& model, const Execution& execution)
       : model_(model),
         network_(model.network()),
-        plan_(network_),
         training_(execution.mode == Mode::kTrain),
         fuse_(training_ && execution.fuse),
         width_(execution.width != 0 ? execution.width : network_.widest()),
+        plan_(network_, width_),
         random_(execution.random),
         update_statistics_(execution.update_statistics),
         precision_(execution.precision),
@@ -97,7 +106,7 @@ class Forward {
       if (node.kind == NodeKind::kInput) {
         values_[i] = {input};
       } else if (fuse_ && step.normalise >= 0) {
-        values_[i] = {Normalise(node, step)};
+        values_[i] = Normalise(node, step);
         for (const int v : {step.normalise, step.add})
           if (v >= 0 && v != static_cast<int>(i)) Release(network_.node(v));
       } else {
@@ -128,7 +137,7 @@ class Forward {
   bool Rounds(const Node& node) const;
   at::Tensor Product(const Node& node, const at::Tensor& x, const at::Tensor& weights) const;
   static at::Tensor Sums(const Node& node, const at::Tensor& x, const at::Tensor& weights);
-  at::Tensor Normalise(const Node& last, const Plan::Step& step);
+  Scaled Normalise(const Node& last, const Plan::Step& step);
   at::Tensor BatchNorm(const Node& node, const at::Tensor& x) const;
   Scaled Quantize(const Node& node);
   Scaled Dropout(const Node& node);
@@ -136,9 +145,9 @@ class Forward {
 
   const TrainerModel& model_;
   const Network& network_;
-  Plan plan_;
   bool training_, fuse_;
   int width_;
+  Plan plan_;
   Random* random_;
   bool update_statistics_;
   Precision precision_;
@@ -218,7 +227,7 @@ at::Tensor Forward::BatchNorm(const Node& node, const at::Tensor& x) const {
 }
 
 // A batch norm in training with what follows it; `last` is the last node of them.
-at::Tensor Forward::Normalise(const Node& last, const Plan::Step& step) {
+Scaled Forward::Normalise(const Node& last, const Plan::Step& step) {
   const Node& norm = network_.node(step.normalise);
   at::Tensor residual;
   if (step.add >= 0) {
@@ -235,13 +244,20 @@ at::Tensor Forward::Normalise(const Node& last, const Plan::Step& step) {
     mean = mean.clone();
     variance = variance.clone();
   }
-  return NormaliseAddRectify(Real(norm.inputs[0]),
-                             {Optional(prefix + ".weight"), Optional(prefix + ".bias"), mean,
-                              variance, norm.eps, kBatchNormMomentum},
-                             residual,
-                             last.kind == NodeKind::kRelu       ? Rectifier::kRelu
-                             : last.kind == NodeKind::kHardtanh ? Rectifier::kHardtanh
-                                                                : Rectifier::kNone);
+  const ActivationQuantizer quantizer = AtWidth(last.activations, width_);
+  Rectifier rectifier = Rectifier::kNone;
+  ClippedRounding rounding;
+  if (last.kind == NodeKind::kHardtanh) rectifier = Rectifier::kHardtanh;
+  if (last.kind == NodeKind::kRelu) rectifier = Rectifier::kRelu;
+  if (last.kind == NodeKind::kQuantize) {
+    rectifier = quantizer.bits == 32 ? Rectifier::kRelu : Rectifier::kClippedRound;
+    if (quantizer.bits != 32) rounding = {CodesOf(quantizer).step, CodesOf(quantizer).levels};
+  }
+  return {NormaliseAddRectify(Real(norm.inputs[0]),
+                              {Optional(prefix + ".weight"), Optional(prefix + ".bias"), mean,
+                               variance, norm.eps, kBatchNormMomentum},
+                              residual, rectifier, rounding),
+          rounding.step};
 }
 
 // Later users of the input get what the quantizer gives back for them.

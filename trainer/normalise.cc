@@ -8,6 +8,8 @@
 #include <cmath>
 #include <vector>
 
+#include "trainer/quantizers.h"
+
 namespace lbrt {
 namespace {
 
@@ -92,82 +94,109 @@ Statistics Collect(const T* x, int64_t rows, int64_t channels) {
   return s;
 }
 
+// Rectifiers, of z = what they are given and y = their result. Passed is the gradient of z; it reads
+// y, or z where kOfInput says so. No branches, so that loops vectorise.
 template <typename T>
-T Rectify(T v, Rectifier rectifier) {
+struct None {
+  static constexpr bool kOfInput = false;
+  T Value(T z) const { return z; }
+  T Passed(T grad, T) const { return grad; }
+};
+template <typename T>
+struct Relu {
+  static constexpr bool kOfInput = false;
+  T Value(T z) const { return z > 0 ? z : T{0}; }
+  T Passed(T grad, T y) const { return y > 0 ? grad : T{0}; }
+};
+template <typename T>
+struct Hardtanh {
+  static constexpr bool kOfInput = false;
+  T Value(T z) const { return z < -1 ? T{-1} : z > 1 ? T{1} : z; }
+  T Passed(T grad, T y) const { return (y > -1) & (y < 1) ? grad : T{0}; }
+};
+template <typename T, bool kUnit>
+struct Rounded {
+  static constexpr bool kOfInput = true;
+  ClippedRounder<T> rounder;
+  T Value(T z) const { return rounder.template Code<kUnit>(z); }
+  T Passed(T grad, T z) const { return grad * rounder.Slope(z); }
+};
+
+// Calls body with the rectifier as a type, so that inner loops do not ask for it.
+template <typename T, typename Body>
+void WithRectifier(Rectifier rectifier, const ClippedRounding& rounding, const Body& body) {
   switch (rectifier) {
     case Rectifier::kNone:
-      return v;
+      return body(None<T>());
     case Rectifier::kRelu:
-      return v > 0 ? v : T{0};
+      return body(Relu<T>());
     case Rectifier::kHardtanh:
-      return v < -1 ? T{-1} : v > 1 ? T{1} : v;
+      return body(Hardtanh<T>());
+    case Rectifier::kClippedRound: {
+      const ClippedRounder<T> rounder(rounding);
+      if (rounder.unit()) return body(Rounded<T, true>{rounder});
+      return body(Rounded<T, false>{rounder});
+    }
   }
-  return v;
 }
 
-// Whether the gradient passes where the result is y.
+// An affine of each channel: z = x a + b.
 template <typename T>
-bool Passes(T y, Rectifier rectifier) {
-  switch (rectifier) {
-    case Rectifier::kNone:
-      return true;
-    case Rectifier::kRelu:
-      return y > 0;
-    case Rectifier::kHardtanh:
-      return (y > -1) & (y < 1);  // no branch, so that loops vectorise
-  }
-  return true;
-}
+struct Affine {
+  std::vector<T> a, b;  // [c]
+};
 
-// Calls body with the rectifier as a constant, so that inner loops do not ask for it.
-template <typename Body>
-void WithRectifier(Rectifier rectifier, const Body& body) {
-  switch (rectifier) {
-    case Rectifier::kNone:
-      return body(std::integral_constant<Rectifier, Rectifier::kNone>());
-    case Rectifier::kRelu:
-      return body(std::integral_constant<Rectifier, Rectifier::kRelu>());
-    case Rectifier::kHardtanh:
-      return body(std::integral_constant<Rectifier, Rectifier::kHardtanh>());
-  }
-}
-
+// The normalisation as one; means and inverse deviations are double.
 template <typename T>
-void ForwardRows(const T* x, const T* residual, int64_t rows, int64_t channels, const T* a,
-                 const T* b, Rectifier rectifier, T* y) {
-  WithRectifier(rectifier, [&](auto constant) {
-    ForChunks(rows, [&](int64_t, int64_t first, int64_t count) {
-      for (int64_t i = first * channels; i < (first + count) * channels; i += channels)
-        if (residual)
-          for (int64_t k = 0; k < channels; ++k)
-            y[i + k] = Rectify(x[i + k] * a[k] + b[k] + residual[i + k], constant());
-        else
-          for (int64_t k = 0; k < channels; ++k)
-            y[i + k] = Rectify(x[i + k] * a[k] + b[k], constant());
-    });
+Affine<T> AffineOf(const std::vector<T>& weight, const std::vector<T>& bias, const at::Tensor& mean,
+                   const at::Tensor& inverse) {
+  Affine<T> affine{std::vector<T>(weight.size()), std::vector<T>(weight.size())};
+  for (size_t k = 0; k < weight.size(); ++k) {
+    const double scale = weight[k] * inverse.data_ptr<double>()[k];
+    affine.a[k] = static_cast<T>(scale);
+    affine.b[k] = static_cast<T>(bias[k] - mean.data_ptr<double>()[k] * scale);
+  }
+  return affine;
+}
+
+template <typename T, typename R>
+void ForwardRows(const T* x, const T* residual, int64_t rows, const Affine<T>& affine,
+                 const R& rectifier, T* y) {
+  const T *a = affine.a.data(), *b = affine.b.data();
+  const int64_t channels = static_cast<int64_t>(affine.a.size());
+  ForChunks(rows, [&](int64_t, int64_t first, int64_t count) {
+    for (int64_t i = first * channels; i < (first + count) * channels; i += channels)
+      if (residual)
+        for (int64_t k = 0; k < channels; ++k)
+          y[i + k] = rectifier.Value(x[i + k] * a[k] + b[k] + residual[i + k]);
+      else
+        for (int64_t k = 0; k < channels; ++k) y[i + k] = rectifier.Value(x[i + k] * a[k] + b[k]);
   });
 }
 
 // g = what passes the rectifier; sums[0] = sum g, sums[1] = sum g (x - mean), per channel.
-template <typename T>
+template <typename T, typename R>
 std::vector<double> BackwardSums(const T* grad, const T* y, const T* x, int64_t rows,
-                                 int64_t channels, const T* mean, Rectifier rectifier, T* g) {
+                                 const Affine<T>& affine, const T* mean, const R& rectifier, T* g) {
+  const T *a = affine.a.data(), *b = affine.b.data();
+  const int64_t channels = static_cast<int64_t>(affine.a.size());
   std::vector<T> parts(static_cast<size_t>(2 * Chunks(rows) * channels));
-  WithRectifier(rectifier, [&](auto constant) {
-    ForChunks(rows, [&](int64_t chunk, int64_t first, int64_t count) {
-      const int64_t start = first * channels;
-      for (int64_t i = start; i < start + count * channels; ++i) {
-        const T all = grad[i];
-        g[i] = Passes(y[i], constant()) ? all : T{0};
-      }
-      SumRows<2, T>(
-          count, channels,
-          [&](int64_t i, int64_t k) {
-            const T passed = g[start + i];
-            return std::array<T, 2>{passed, passed * (x[start + i] - mean[k])};
-          },
-          parts.data() + chunk * 2 * channels);
-    });
+  ForChunks(rows, [&](int64_t chunk, int64_t first, int64_t count) {
+    const int64_t start = first * channels, end = start + count * channels;
+    if constexpr (R::kOfInput) {
+      for (int64_t i = start; i < end; i += channels)
+        for (int64_t k = 0; k < channels; ++k)
+          g[i + k] = rectifier.Passed(grad[i + k], x[i + k] * a[k] + b[k]);
+    } else {
+      for (int64_t i = start; i < end; ++i) g[i] = rectifier.Passed(grad[i], y[i]);
+    }
+    SumRows<2, T>(
+        count, channels,
+        [&](int64_t i, int64_t k) {
+          const T passed = g[start + i];
+          return std::array<T, 2>{passed, passed * (x[start + i] - mean[k])};
+        },
+        parts.data() + chunk * 2 * channels);
   });
   std::vector<double> sums(static_cast<size_t>(2 * channels), 0);
   for (size_t i = 0; i < parts.size(); ++i) sums[i % sums.size()] += parts[i];
@@ -197,7 +226,7 @@ struct Fused : Function<Fused> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
                             const Optional& optional_weight, const Optional& optional_bias,
                             const Optional& optional_residual, const BatchNormTensors& tensors,
-                            int64_t rectifier_in) {
+                            int64_t rectifier_in, double step, int64_t levels) {
     const at::Tensor weight = optional_weight.value_or(at::Tensor());
     const at::Tensor bias = optional_bias.value_or(at::Tensor());
     const auto rectifier = static_cast<Rectifier>(rectifier_in);
@@ -212,34 +241,40 @@ struct Fused : Function<Fused> {
       using T = scalar_t;
       const Statistics s = Collect(x.data_ptr<T>(), rows, channels);
       const std::vector<T> w = Values<T>(weight, channels, 1), b = Values<T>(bias, channels, 0);
-      std::vector<T> scale(w.size()), shift(w.size());
       T* running_mean = tensors.running_mean.data_ptr<T>();
       T* running_var = tensors.running_var.data_ptr<T>();
       const double n = static_cast<double>(rows), m = tensors.momentum;
       for (size_t k = 0; k < w.size(); ++k) {
         const double inv = 1 / std::sqrt(s.square_deviation[k] / n + tensors.eps);
-        scale[k] = static_cast<T>(w[k] * inv);
-        shift[k] = static_cast<T>(b[k] - s.mean[k] * (w[k] * inv));
         mean.data_ptr<double>()[k] = s.mean[k];
         inverse.data_ptr<double>()[k] = inv;
         running_mean[k] = static_cast<T>((1 - m) * running_mean[k] + m * s.mean[k]);
         running_var[k] =
             static_cast<T>((1 - m) * running_var[k] + m * (s.square_deviation[k] / (n - 1)));
       }
-      ForwardRows<T>(x.data_ptr<T>(), residual.defined() ? residual.data_ptr<T>() : nullptr, rows,
-                     channels, scale.data(), shift.data(), rectifier, y.data_ptr<T>());
+      const Affine<T> affine = AffineOf(w, b, mean, inverse);
+      WithRectifier<T>(rectifier, {step, static_cast<int>(levels)}, [&](const auto& rectify) {
+        ForwardRows<T>(x.data_ptr<T>(), residual.defined() ? residual.data_ptr<T>() : nullptr,
+                       rows, affine, rectify, y.data_ptr<T>());
+      });
     });
     context->saved_data["rectifier"] = rectifier_in;
+    context->saved_data["step"] = step;
+    context->saved_data["levels"] = levels;
     context->saved_data["residual"] = residual.defined();
-    context->save_for_backward({x, y, weight, mean, inverse});
+    const bool of_input = rectifier == Rectifier::kClippedRound;
+    context->save_for_backward(
+        {x, of_input ? at::Tensor() : y, weight, of_input ? bias : at::Tensor(), mean, inverse});
     return y;
   }
 
   static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
     const tensor_list saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &y = saved[1], &weight = saved[2], &mean = saved[3],
-                     &inverse = saved[4];
+    const at::Tensor &x = saved[0], &y = saved[1], &weight = saved[2], &bias = saved[3],
+                     &mean = saved[4], &inverse = saved[5];
     const auto rectifier = static_cast<Rectifier>(context->saved_data["rectifier"].toInt());
+    const ClippedRounding rounding = {context->saved_data["step"].toDouble(),
+                                      static_cast<int>(context->saved_data["levels"].toInt())};
     const at::Tensor grad = grads[0].contiguous(at::MemoryFormat::ChannelsLast);
     const int64_t channels = x.size(1), rows = x.numel() / channels;
     const at::Tensor g = at::empty_like(x), dx = at::empty_like(x);
@@ -251,10 +286,14 @@ struct Fused : Function<Fused> {
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "normalise_backward", [&] {
       using T = scalar_t;
       const at::Tensor center = mean.to(x.scalar_type());
-      const std::vector<double> sums =
-          BackwardSums(grad.data_ptr<T>(), y.data_ptr<T>(), x.data_ptr<T>(), rows, channels,
-                       center.data_ptr<T>(), rectifier, g.data_ptr<T>());
-      const std::vector<T> w = Values<T>(weight, channels, 1);
+      const std::vector<T> w = Values<T>(weight, channels, 1), b = Values<T>(bias, channels, 0);
+      const Affine<T> affine = AffineOf(w, b, mean, inverse);
+      std::vector<double> sums;
+      WithRectifier<T>(rectifier, rounding, [&](const auto& rectify) {
+        sums = BackwardSums<T>(grad.data_ptr<T>(), y.defined() ? y.data_ptr<T>() : nullptr,
+                               x.data_ptr<T>(), rows, affine, center.data_ptr<T>(), rectify,
+                               g.data_ptr<T>());
+      });
       std::vector<T> scale(w.size()), mean_g(w.size()), slope(w.size());
       const double n = static_cast<double>(rows);
       for (size_t k = 0; k < w.size(); ++k) {
@@ -270,20 +309,23 @@ struct Fused : Function<Fused> {
                       center.data_ptr<T>(), slope.data(), dx.data_ptr<T>());
     });
     const bool residual = context->saved_data["residual"].toBool();
-    return {dx, dweight, dbias, residual ? g : at::Tensor(), at::Tensor(), at::Tensor()};
+    const at::Tensor none;
+    return {dx, dweight, dbias, residual ? g : none, none, none, none, none};
   }
 };
 
 }  // namespace
 
 at::Tensor NormaliseAddRectify(const at::Tensor& x, const BatchNormTensors& tensors,
-                               const at::Tensor& residual, Rectifier rectifier) {
+                               const at::Tensor& residual, Rectifier rectifier,
+                               const ClippedRounding& rounding) {
   if (x.is_cpu() && x.dim() == 4) {
     const auto optional = [](const at::Tensor& t) {
       return t.defined() ? Fused::Optional(t) : Fused::Optional();
     };
     return Fused::apply(x, optional(tensors.weight), optional(tensors.bias), optional(residual),
-                        tensors, static_cast<int64_t>(rectifier));
+                        tensors, static_cast<int64_t>(rectifier), rounding.step,
+                        static_cast<int64_t>(rounding.levels));
   }
   at::Tensor y =
       at::batch_norm(x, tensors.weight, tensors.bias, tensors.running_mean, tensors.running_var,
@@ -296,6 +338,8 @@ at::Tensor NormaliseAddRectify(const at::Tensor& x, const BatchNormTensors& tens
       return at::relu(y);
     case Rectifier::kHardtanh:
       return at::hardtanh(y);
+    case Rectifier::kClippedRound:
+      return ClippedRound(y, rounding.step, rounding.levels);
   }
   return y;
 }

@@ -6,9 +6,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "trainer/quantizers/clipped_round.h"
+
 namespace lbrt {
 
-enum class Rectifier { kNone, kRelu, kHardtanh };
+enum class Rectifier { kNone, kRelu, kHardtanh, kClippedRound };
 
 struct BatchNormTensors {
   at::Tensor weight, bias;               // [c], or undefined: 1 and 0
@@ -19,8 +21,10 @@ struct BatchNormTensors {
 
 // rectifier(batch_norm(x) + residual), batch statistics; residual may be undefined. x [n, c, h, w]
 // or [n, c], of any device. The gradient of hardtanh is 0 at exactly +-1, of relu at 0, as
-// LibTorch's. Results do not depend on the number of threads.
+// LibTorch's. `rounding` is kClippedRound's, whose result is codes and which takes no residual.
+// Results do not depend on the number of threads.
 at::Tensor NormaliseAddRectify(const at::Tensor& x, const BatchNormTensors& tensors,
-                               const at::Tensor& residual, Rectifier rectifier);
+                               const at::Tensor& residual, Rectifier rectifier,
+                               const ClippedRounding& rounding = {});
 
 }  // namespace lbrt
