@@ -1,5 +1,5 @@
 // Rows of the column avx512-popcnt written with intrinsics, because a benchmark showed them to be
-// worth it: avx512_lanes.cc, avx512_fixed_point.cc.
+// worth it: avx512_lanes.cc, avx512_fixed_point.cc, avx512_dot.cc.
 #pragma once
 
 #include "hwy/base.h"
@@ -30,6 +30,11 @@ void PackFixedPointLanes(const WeightRows& rows, void* packed);
 void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* acc,
                      size_t acc_stride);
 
+size_t DotTileBytes(const WeightRows& rows);
+void PackDotTile(const WeightRows& rows, void* packed);
+void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
+             int32_t* acc, size_t acc_stride);
+
 // The column of Highway's AVX3_DL with these rows in the place of its own.
 constexpr Kernels Replace(Kernels column) {
   column.pack_xor_popcount_lanes = {LanesBytes, PackLanes};
@@ -38,6 +43,8 @@ constexpr Kernels Replace(Kernels column) {
   column.fixed_point_tile = FixedPointTile;
   column.pack_fixed_point_lanes = {FixedPointLanesBytes, PackFixedPointLanes};
   column.fixed_point_lanes = FixedPointLanes;
+  column.pack_dot_tile = {DotTileBytes, PackDotTile};
+  column.dot_tile = DotTile;
   return column;
 }
 

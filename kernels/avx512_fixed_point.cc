@@ -22,7 +22,7 @@ uint32_t LimbDword(const WeightRows& rows, size_t limb, size_t output, size_t g)
   uint32_t dword = 0;
   if (output >= rows.outputs) return 0;
   for (size_t b = 0; b < 4 && 4 * g + b < rows.elements(); ++b) {
-    dword |= uint32_t{pack::RowElement<uint8_t>(rows, limb, output, 4 * g + b)} << (8 * b);
+    dword |= uint32_t{RowElement<uint8_t>(rows, limb, output, 4 * g + b)} << (8 * b);
   }
   return dword;
 }

@@ -284,7 +284,7 @@ void PackLanes(const WeightRows& rows, void* packed) {
   auto* out = static_cast<uint32_t*>(packed);
   for (size_t o = 0; o < rows.outputs; ++o) {
     for (size_t t = 0; t < kTaps; ++t) {
-      *out++ = pack::RowElement<uint16_t>(rows, 0, o, t) * 0x00010001u;
+      *out++ = RowElement<uint16_t>(rows, 0, o, t) * 0x00010001u;
     }
   }
 }

@@ -24,18 +24,22 @@ constexpr Bounds BoundsOf(Activation activation) {
 
 // What is decided once per call, not once per vector: known to the compiler for what networks do
 // all the time, in variables for the rest.
-template <bool kSums, bool kPixelBias, bool kResidual, bool kClip>
+template <bool kSums, bool kPixelBias, bool kResidual, bool kClip, bool kCodes = false>
 struct KnownSteps {
   static constexpr bool sums = kSums, affine = true, pixel_bias = kPixelBias;
-  static constexpr bool residual = kResidual, clip = kClip;
+  static constexpr bool residual = kResidual, clip = kClip, prelu = false, codes = kCodes;
   static constexpr size_t kVectors = kPixelBias ? 2 : 4;  // lanes order: at a time
 };
 struct AnySteps {
   bool sums, affine, pixel_bias, residual, clip;
+  static constexpr bool prelu = false, codes = false;
   static constexpr size_t kVectors = 1;
 };
+struct AnyRowSteps {  // what lanes order does not know included
+  bool sums, affine, pixel_bias, residual, clip, prelu, codes;
+};
 
-// body(steps) for what `e` asks.
+// body(steps) for what `e` asks, without slopes and codes.
 template <class E, class Body>
 HWY_INLINE void WithSteps(const E& e, Body body) {
   const AnySteps any = {e.sums != nullptr, e.a != nullptr, e.b_rows != nullptr,
@@ -103,19 +107,27 @@ HWY_INLINE void EpilogueRowsWith(S steps, const lbrt::EpilogueRows& e) {
   const Bounds bounds = BoundsOf(e.activation);
   const auto low = hn::Set(d, bounds.low), high = hn::Set(d, bounds.high);
   const Input input = {e.sums, e.values};
-  const float* a = e.a;
+  const auto inverse_step = hn::Set(d, steps.codes ? e.inverse_step : 1.0f);
+  const auto levels = hn::Set(d, static_cast<float>(steps.codes ? e.levels : 0));
+  const float *a = e.a, *slopes = e.slopes;
   for (size_t p = 0; p < e.pixels; ++p) {
     const float* b = steps.pixel_bias ? e.b_rows[p] : e.b;
     const size_t in = p * e.in_stride;
     const float* residual = steps.residual ? e.residual + p * e.residual_stride : nullptr;
     float* out = e.out != nullptr ? e.out + p * e.out_stride : nullptr;
     uint8_t* bits = e.bits != nullptr ? e.bits + p * e.bits_stride : nullptr;
+    uint8_t* codes = steps.codes ? e.codes + p * e.codes_stride : nullptr;
     for (size_t c = 0; c < whole; c += lanes) {
       const auto a_lanes = steps.affine ? hn::LoadU(d, a + c) : low;
       const auto b_lanes = steps.affine ? hn::LoadU(d, b + c) : low;
-      const auto z = Finish(d, steps, input, in + c, a_lanes, b_lanes, residual, c, low, high);
+      auto z = Finish(d, steps, input, in + c, a_lanes, b_lanes, residual, c, low, high);
+      if (steps.prelu) z = PRelu(z, hn::LoadU(d, slopes + c));
       if (out != nullptr) hn::StoreU(z, d, out + c);
       if (bits != nullptr) StoreSigns(d, z, bits, c);
+      if (steps.codes) {
+        hn::StoreU(ActivationCodes(d, z, inverse_step, levels), hn::Rebind<uint8_t, decltype(d)>(),
+                   codes + c);
+      }
     }
     if (whole == channels && whole % 32 == 0) continue;
     if (bits != nullptr) {  // the bytes that whole vectors did not fill
@@ -127,7 +139,23 @@ HWY_INLINE void EpilogueRowsWith(S steps, const lbrt::EpilogueRows& e) {
 }
 
 void EpilogueRows(const lbrt::EpilogueRows& e) {
-  WithSteps(e, [&](auto steps) HWY_ATTR { EpilogueRowsWith(steps, e); });
+  const bool prelu = e.activation == Activation::kPRelu, codes = e.codes != nullptr;
+  const auto run = [&](auto steps) HWY_ATTR { EpilogueRowsWith(steps, e); };
+  if (!prelu && !codes) return WithSteps(e, run);
+  const AnyRowSteps any = {e.sums != nullptr,
+                           e.a != nullptr,
+                           e.b_rows != nullptr,
+                           e.residual != nullptr,
+                           e.activation != Activation::kNone && !prelu,
+                           prelu,
+                           codes};
+  if (!any.sums || !any.affine || any.pixel_bias || prelu) return run(any);
+  if (any.residual) {
+    if (any.clip) return run(KnownSteps<true, false, true, true, true>());
+    return run(KnownSteps<true, false, true, false, true>());
+  }
+  if (any.clip) return run(KnownSteps<true, false, false, true, true>());
+  run(KnownSteps<true, false, false, false, true>());
 }
 
 // --------------------------------------------------------------------------------------- lanes

@@ -105,6 +105,22 @@ HWY_INLINE hn::Mask<D> SignMask(D d, hn::Vec<D> z) {
   return hn::Ge(z, hn::Zero(d));
 }
 
+template <class V>
+HWY_INLINE V PRelu(V x, V slope) {
+  return hn::IfThenElse(hn::Gt(x, hn::Zero(hn::DFromV<V>())), x, Product(x, slope));
+}
+
+// ActivationCode as bytes. The lowest byte of the bits of 0x1.8p23 + code is the code.
+template <class D>  // float
+HWY_INLINE hn::Vec<hn::Rebind<uint8_t, D>> ActivationCodes(D d, hn::Vec<D> x,
+                                                           hn::Vec<D> inverse_step,
+                                                           hn::Vec<D> levels) {
+  const hn::RebindToSigned<D> di;
+  const auto clipped = Clip(Product(x, inverse_step), hn::Zero(d), levels);
+  const auto rounded = hn::BitCast(di, hn::Add(clipped, hn::Set(d, 0x1.8p23f)));
+  return hn::DemoteTo(hn::Rebind<uint8_t, D>(), hn::And(rounded, hn::Set(di, 0xff)));
+}
+
 // Integers to float, one rounding, half to even.
 template <class D>  // float
 HWY_INLINE hn::Vec<D> ToFloat(D d, hn::Vec<hn::RebindToSigned<D>> sums) {

@@ -11,7 +11,8 @@
 //           networks whose 16, 32 or 64 channels are one machine word a pixel.
 //
 // Bits tensors (+-1 values, bit 1 = +1) are the same for both: each pixel is a group of
-// PixelBytes(channels) bytes with channel c at bit c % 8 of byte c / 8, padding bits zero.
+// PixelBytes(channels) bytes with channel c at bit c % 8 of byte c / 8, padding bits zero. Codes
+// tensors (0 to 255) are NHWC bytes.
 //
 // No kernel reads or writes a byte outside of what its row names, needs memory aligned beyond its
 // element type (except `packed` weights: 64), allocates, or fails.
@@ -42,12 +43,20 @@ constexpr size_t RoundUp(size_t n, size_t multiple) {
 // ------------------------------------------------------------------------------------- weights
 
 // Weights as the file stores them: one row per output channel, element k = (ky * kernel_w + kx) *
-// channels + c at position k. What an element is depends on the tile row:
-//   signs          1 plane of bits, element k at bit k % 8 of byte k / 8, 1 = +1
-//   floats         1 plane of f32
-//   fixed point    1 to 3 planes of int8, the limbs: w = sum of limb[i] * 256^i
+// channels + c at position k. Bits of a plane: element k at bit k % 8 of byte k / 8.
+enum class WeightForm : uint8_t {
+  kSigns,    // 1 plane of bits, 1 = +1
+  kFloats,   // 1 plane of f32
+  kLimbs,    // 1 to 3 planes of int8: w = sum of limb[i] * 256^i
+  kTernary,  // 2 planes of bits: plane[0] 1 = +1, plane[1] 1 = not 0; where that is 0 both are
+  kOdd,      // 2 to 8 planes of bits: w = sum of (2 bit[i] - 1) * 2^i
+};
+
+inline constexpr size_t kMostPlanes = 8;
+
 struct WeightRows {
-  const void* plane[3];  // least significant limb first
+  WeightForm form;
+  const void* plane[kMostPlanes];  // least significant limb or bit first
   size_t planes;
   size_t row_bytes;  // from one output channel to the next, in each plane
   size_t outputs;
@@ -104,7 +113,8 @@ struct PixelLanes {
 // z = a ? Affine(float(acc), a[c], b[c]) : acc          (kernels/numerics.h; one rounding each)
 // z = residual ? z + residual : z
 // z = activation(z)
-// out = z where wanted; bits = SignBit(z) where wanted
+// out = z where wanted; bits = SignBit(z) where wanted; in rows order also
+// codes = ActivationCode(z, inverse_step, levels) where wanted
 //
 // Exactly one of `sums` (exact integers) and `values` is the input; the other is null.
 struct Epilogue {
@@ -114,6 +124,7 @@ struct Epilogue {
   const float* a;  // [channels], or null: no affine
   const float* b;  // [channels]
   Activation activation;
+  const float* slopes = nullptr;  // [channels], of kPRelu
 };
 
 // Rows order: `pixels` pixels of one image row; strides count elements of the type pointed at.
@@ -127,6 +138,10 @@ struct EpilogueRows : Epilogue {
   size_t out_stride;
   uint8_t* bits;  // or null; all PixelBytes(channels) bytes of each pixel are written
   size_t bits_stride;
+  uint8_t* codes = nullptr;  // or null
+  size_t codes_stride = 0;
+  float inverse_step = 1;
+  int levels = 0;  // 1 to 255
 };
 
 // Lanes order: `rows` image rows of `width` pixels. A channel's pixels are contiguous in input,
@@ -154,6 +169,16 @@ struct AveragePool {
   float* out;  // dense: [oh][ow][before + channels + after], or planar
 };
 
+// out[y][x] = the first valid tap, then y = x > y ? x : y for the others in order ky, kx. One image,
+// rows order, dense, every window with a valid tap. T is float or uint8_t (codes; signs as codes).
+template <typename T>
+struct MaxPool {
+  const T* in;
+  size_t height, width, channels;
+  Window window;
+  T* out;
+};
+
 // ------------------------------------------------------------------------------------ the table
 
 struct Kernels {
@@ -165,7 +190,7 @@ struct Kernels {
   size_t tile_rows;
 
   Packing pack_xor_popcount_tile, pack_xor_popcount_lanes, pack_sign_sum_tile, pack_fma_tile,
-      pack_fixed_point_tile, pack_fixed_point_lanes;
+      pack_fixed_point_tile, pack_fixed_point_lanes, pack_dot_tile;
 
   // acc[r * acc_stride + o] = base[r][o] - 2 * popcount(window r ^ weight row o): for +-1 values
   // the dot product, where base is the number of taps. Padding bits are zero in both, hence count
@@ -183,7 +208,8 @@ struct Kernels {
   void (*sign_sum_tile)(const Windows<float>& in, const Weights& weights, WeightSpan span,
                         float* acc, size_t acc_stride);
 
-  // The same for weights of any value; here only valid taps give the exact bits (-0 exists).
+  // The same for weights of any value and form; here only valid taps give the exact bits (-0
+  // exists).
   void (*fma_tile)(const Windows<float>& in, const Weights& weights, WeightSpan span, float* acc,
                    size_t acc_stride);
 
@@ -195,11 +221,19 @@ struct Kernels {
   void (*fixed_point_lanes)(const Windows<uint8_t>& in, const Weights& weights, float* acc,
                             size_t acc_stride);
 
+  // acc[r * acc_stride + o] = base[r][o] + sum of w * x, exact in int32, or without base where that
+  // is null. w: signs, ternary, odd, or kLimbs of one plane. Odd numbers of 8 bits do not fit a
+  // byte: there (w - 1) / 2 is what counts. Elements of a window: at most kMaxFixedPointElements.
+  void (*dot_tile)(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
+                   int32_t* acc, size_t acc_stride);
+
   void (*epilogue_rows)(const EpilogueRows& e);
   void (*epilogue_lanes)(const EpilogueLanes& e);  // at most 64 channels
 
   void (*average_pool_rows)(const AveragePool& pool);
   void (*average_pool_lanes)(const AveragePool& pool);
+  void (*max_pool_f32)(const MaxPool<float>& pool);
+  void (*max_pool_codes)(const MaxPool<uint8_t>& pool);
 };
 
 // 255 * 128 * this fits int32: one accumulator per limb cannot overflow.

@@ -48,7 +48,8 @@ constexpr float Clip(float x, float low, float high) {
 constexpr float Relu(float x) { return x > 0.0f ? x : 0.0f; }
 constexpr float Hardtanh(float x) { return Clip(x, -1.0f, 1.0f); }
 constexpr float ClipUnit(float x) { return Clip(x, 0.0f, 1.0f); }
-enum class Activation : uint8_t { kNone, kRelu, kHardtanh, kClipUnit };
+// kPRelu: with a slope a channel.
+enum class Activation : uint8_t { kNone, kRelu, kHardtanh, kClipUnit, kPRelu };
 // One rounding; the product of -0 or a NaN is taken as it comes.
 constexpr float PRelu(float x, float slope) { return x > 0.0f ? x : x * slope; }
 

@@ -4,33 +4,10 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
-#include "kernels/kernels.h"
+#include "kernels/weights.h"
 
 namespace lbrt::pack {
-
-template <typename T>
-T RowElement(const WeightRows& rows, size_t plane, size_t output, size_t index) {
-  T value;
-  std::memcpy(&value,
-              static_cast<const uint8_t*>(rows.plane[plane]) + output * rows.row_bytes +
-                  index * sizeof(T),
-              sizeof(T));
-  return value;
-}
-
-inline int32_t FixedPoint(const WeightRows& rows, size_t output, size_t k) {
-  int32_t w = 0;
-  for (size_t limb = rows.planes; limb-- > 0;) {
-    w = w * 256 + RowElement<int8_t>(rows, limb, output, k);
-  }
-  return w;
-}
-
-inline bool Sign(const WeightRows& rows, size_t output, size_t k) {
-  return (RowElement<uint8_t>(rows, 0, output, k / 8) >> (k % 8)) & 1;
-}
 
 constexpr size_t Padded(size_t bytes) { return RoundUp(bytes, kPackedAlignment); }
 
@@ -62,14 +39,81 @@ inline constexpr Packing kWordPanels = {
                            [&](size_t o, size_t i) { return RowElement<Word>(rows, 0, o, i); });
     }};
 
-// Floats: [panel][k][kPanel].
+inline constexpr size_t kPackedAtATime = 64;  // elements of a row
+
+// Weights of any form as floats: [panel][k][kPanel].
+template <size_t kPanel>
+void PackFloats(const WeightRows& rows, void* packed) {
+  float panel[kPanel][kPackedAtATime] = {};
+  int8_t buffer[kPackedAtATime + kDotSlack];
+  float* out = static_cast<float*>(packed);
+  const bool bytes = rows.form != WeightForm::kFloats && (rows.form != WeightForm::kLimbs ||
+                                                          rows.planes == 1);
+  const bool halved = rows.form == WeightForm::kOdd && rows.planes == 8;  // by DotWeights
+  for (size_t first = 0; first < rows.outputs; first += kPanel) {
+    const size_t channels = rows.outputs - first < kPanel ? rows.outputs - first : kPanel;
+    for (size_t c = channels; c < kPanel; ++c) std::memset(panel[c], 0, sizeof(panel[c]));
+    for (size_t k = 0; k < rows.elements(); k += kPackedAtATime) {
+      const size_t left = rows.elements() - k;
+      const size_t count = left < kPackedAtATime ? left : kPackedAtATime;
+      for (size_t c = 0; c < channels; ++c) {
+        if (!bytes) {
+          for (size_t i = 0; i < count; ++i) panel[c][i] = WeightFloat(rows, first + c, k + i);
+          continue;
+        }
+        const int8_t* w = DotWeights(rows, first + c, k, count, buffer);
+        for (size_t i = 0; i < count; ++i) {
+          panel[c][i] = static_cast<float>(halved ? 2 * w[i] + 1 : w[i]);
+        }
+      }
+      for (size_t i = 0; i < count; ++i) {
+        for (size_t c = 0; c < kPanel; ++c) *out++ = panel[c][i];
+      }
+    }
+  }
+}
 template <size_t kPanel>
 inline constexpr Packing kFloatPanels = {
     [](const WeightRows& rows) { return PanelBytes<kPanel, float>(rows, rows.elements()); },
-    [](const WeightRows& rows, void* packed) {
-      Panels<kPanel, float>(rows, rows.elements(), packed,
-                            [&](size_t o, size_t k) { return RowElement<float>(rows, 0, o, k); });
-    }};
+    PackFloats<kPanel>};
+
+// Weights of dot_tile as bytes: [panel][run][group][kPanel][kGroup], a group being kGroup
+// neighbours of a run, whose last one is filled up with zeros.
+template <size_t kGroup>
+size_t GroupsOf(const WeightRows& rows) {
+  return rows.runs * ((rows.run + kGroup - 1) / kGroup);
+}
+template <size_t kPanel, size_t kGroup>
+void PackDot(const WeightRows& rows, void* packed) {
+  static_assert(kPackedAtATime % kGroup == 0);
+  int8_t panel[kPanel][kPackedAtATime] = {}, buffer[kPackedAtATime + kDotSlack];
+  int8_t* out = static_cast<int8_t*>(packed);
+  for (size_t first = 0; first < rows.outputs; first += kPanel) {
+    const size_t channels = rows.outputs - first < kPanel ? rows.outputs - first : kPanel;
+    for (size_t c = channels; c < kPanel; ++c) std::memset(panel[c], 0, sizeof(panel[c]));
+    for (size_t y = 0; y < rows.runs; ++y) {
+      for (size_t begin = 0; begin < rows.run; begin += kPackedAtATime) {
+        const size_t left = rows.run - begin;
+        const size_t count = left < kPackedAtATime ? left : kPackedAtATime;
+        const size_t filled = RoundUp(count, kGroup);
+        for (size_t c = 0; c < channels; ++c) {
+          const int8_t* w = DotWeights(rows, first + c, y * rows.run + begin, count, buffer);
+          std::memcpy(panel[c], w, count);
+          std::memset(panel[c] + count, 0, filled - count);
+        }
+        for (size_t i = 0; i < filled; i += kGroup) {
+          for (size_t c = 0; c < kPanel; ++c, out += kGroup) std::memcpy(out, &panel[c][i], kGroup);
+        }
+      }
+    }
+  }
+}
+template <size_t kPanel, size_t kGroup>
+inline constexpr Packing kDotPanels = {
+    [](const WeightRows& rows) {
+      return Padded(RoundUp(rows.outputs, kPanel) * GroupsOf<kGroup>(rows) * kGroup);
+    },
+    PackDot<kPanel, kGroup>};
 
 // Fixed-point weights as floats, which hold their 24 bits exactly: [panel][k][kPanel].
 template <size_t kPanel>
@@ -101,16 +145,22 @@ inline constexpr Packing kSignPanels = {
     },
     [](const WeightRows& rows, void* packed) {
       static_assert(kPanel == 8 || kPanel == 16);
+      constexpr size_t kBytes = kPanel / 8;  // of one element
       uint8_t* out = static_cast<uint8_t*>(packed);
       for (size_t first = 0; first < rows.outputs; first += kPanel) {
-        for (size_t k = 0; k < rows.elements(); ++k) {
-          for (size_t byte = first; byte < first + kPanel; byte += 8) {
-            unsigned bits = 0;
-            for (size_t c = 0; c < 8; ++c) {
-              if (byte + c < rows.outputs && Sign(rows, byte + c, k)) bits |= 1u << c;
+        for (size_t k = 0; k < rows.elements(); k += 8) {
+          const size_t count = rows.elements() - k < 8 ? rows.elements() - k : 8;
+          for (size_t byte = 0; byte < kBytes; ++byte) {
+            uint64_t channels = 0;
+            for (size_t c = 0, o = first + 8 * byte; c < 8 && o < rows.outputs; ++c, ++o) {
+              channels |= uint64_t{RowElement<uint8_t>(rows, 0, o, k / 8)} << (8 * c);
             }
-            *out++ = static_cast<uint8_t>(bits);
+            channels = TransposeBits(channels);
+            for (size_t i = 0; i < count; ++i) {
+              out[kBytes * i + byte] = static_cast<uint8_t>(channels >> (8 * i));
+            }
           }
+          out += kBytes * count;
         }
       }
     }};

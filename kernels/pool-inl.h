@@ -1,6 +1,7 @@
-// average_pool_rows and average_pool_lanes in Highway, compiled once per target.
+// average_pool_rows, average_pool_lanes and the max_pools in Highway, compiled once per target.
 
 #include <cstring>
+#include <type_traits>
 
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
@@ -147,6 +148,58 @@ void AveragePoolLanes(const AveragePool& p) {
     }
   }
 }
+
+// x > y ? x : y.
+template <class V>
+HWY_INLINE V Larger(V x, V y) {
+  if constexpr (std::is_same_v<hn::TFromV<V>, float>) {
+    return SelectGreater(x, y);
+  } else {
+    return hn::Max(x, y);
+  }
+}
+
+// Channels of one output pixel from c on, in whole vectors; returns the first that is left. `in` is
+// the first of ys * xs valid taps.
+template <class D, typename T>
+HWY_INLINE size_t MaxPoolVectors(D d, const MaxPool<T>& p, const T* in, int ys, int xs, size_t c,
+                                 T* out) {
+  const size_t lanes = hn::Lanes(d);
+  for (; c + lanes <= p.channels; c += lanes) {
+    const T* row = in + c;
+    auto best = hn::LoadU(d, row);
+    for (int ky = 0; ky < ys; ++ky, row += p.width * p.channels) {
+      for (int kx = 0; kx < xs; ++kx) {
+        best = Larger(hn::LoadU(d, row + static_cast<size_t>(kx) * p.channels), best);
+      }
+    }
+    hn::StoreU(best, d, out + c);
+  }
+  return c;
+}
+
+template <typename T>
+HWY_INLINE void MaxPoolRows(const MaxPool<T>& p) {
+  const Window& w = p.window;
+  const int height = static_cast<int>(p.height), width = static_cast<int>(p.width);
+  T* out = p.out;
+  for (int oy = 0; oy < OutputHeight(w, height); ++oy) {
+    const TapRange ys = ValidRows(w, height, oy);
+    const int iy = oy * w.stride_h - w.pad_top + ys.begin;
+    for (int ox = 0; ox < OutputWidth(w, width); ++ox, out += p.channels) {
+      const TapRange xs = ValidColumns(w, width, ox);
+      const int ix = ox * w.stride_w - w.pad_left + xs.begin;
+      const T* in = p.in + static_cast<size_t>(iy * width + ix) * p.channels;
+      size_t c = MaxPoolVectors(hn::ScalableTag<T>(), p, in, ys.size(), xs.size(), 0, out);
+      c = MaxPoolVectors(hn::CappedTag<T, 16 / sizeof(T)>(), p, in, ys.size(), xs.size(), c, out);
+      if (c == p.channels) continue;
+      scalar::MaxPoolRange(p, static_cast<size_t>(oy), static_cast<size_t>(ox), c, p.channels);
+    }
+  }
+}
+
+void MaxPoolF32(const MaxPool<float>& p) { MaxPoolRows(p); }
+void MaxPoolCodes(const MaxPool<uint8_t>& p) { MaxPoolRows(p); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lbrt

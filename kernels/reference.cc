@@ -1,5 +1,7 @@
 #include "kernels/reference.h"
 
+#include <vector>
+
 #include "kernels/numerics.h"
 
 namespace lbrt::reference {
@@ -43,6 +45,19 @@ void Sums(const Convolution& conv, const T* x, const T* weights, Sum* sums, Step
   });
 }
 
+template <typename T>
+void Maxima(const Convolution& conv, const T* x, T* y) {
+  std::vector<bool> met(conv.pixels(), false);
+  ForEachTap(conv, [&](size_t pixel, size_t, size_t input) {
+    for (size_t c = 0; c < conv.channels; ++c) {
+      const T tap = x[input * conv.channels + c];
+      T& best = y[pixel * conv.channels + c];
+      if (!met[pixel] || tap > best) best = tap;
+    }
+    met[pixel] = true;
+  });
+}
+
 }  // namespace
 
 void IntegerSums(const Convolution& conv, const int32_t* x, const int32_t* weights,
@@ -83,6 +98,16 @@ void Signs(size_t count, const float* values, int32_t* signs) {
   for (size_t i = 0; i < count; ++i) signs[i] = SignBit(values[i]) ? 1 : -1;
 }
 
+void ActivatePRelu(size_t pixels, size_t channels, const float* slopes, float* values) {
+  for (size_t i = 0; i < pixels * channels; ++i) values[i] = PRelu(values[i], slopes[i % channels]);
+}
+
+void Codes(size_t count, const float* values, float inverse_step, int levels, int32_t* codes) {
+  for (size_t i = 0; i < count; ++i) {
+    codes[i] = static_cast<int32_t>(ActivationCode(values[i], inverse_step, levels));
+  }
+}
+
 void AveragePool(const Convolution& conv, const float* x, float scale, size_t before, size_t after,
                  float* y) {
   const size_t stride = before + conv.channels + after;
@@ -96,5 +121,8 @@ void AveragePool(const Convolution& conv, const float* x, float scale, size_t be
     for (size_t c = 0; c < conv.channels; ++c) y[pixel * stride + before + c] *= scale;
   }
 }
+
+void MaxPool(const Convolution& conv, const float* x, float* y) { Maxima(conv, x, y); }
+void MaxPool(const Convolution& conv, const int32_t* x, int32_t* y) { Maxima(conv, x, y); }
 
 }  // namespace lbrt::reference

@@ -41,10 +41,19 @@ void Affine(size_t pixels, size_t channels, const float* a, const float* b,
             const float* const* b_of_pixel, float* values);
 void Add(size_t count, const float* residual, float* values);
 void Activate(size_t count, Activation activation, float* values);
+// PRelu, which Activate does not know, has a slope a channel.
+void ActivatePRelu(size_t pixels, size_t channels, const float* slopes, float* values);
 void Signs(size_t count, const float* values, int32_t* signs);  // +-1
+// codes = ActivationCode(values, inverse_step, levels): 0 to levels.
+void Codes(size_t count, const float* values, float inverse_step, int levels, int32_t* codes);
 
 // y [out_height][out_width][before + channels + after]; conv.outputs is not used.
 void AveragePool(const Convolution& conv, const float* x, float scale, size_t before, size_t after,
                  float* y);
+
+// The first valid tap y, then y = x > y ? x : y for the others in order. Floats or codes; y
+// [out_height][out_width][channels]; conv.outputs is not used. Every window has a valid tap.
+void MaxPool(const Convolution& conv, const float* x, float* y);
+void MaxPool(const Convolution& conv, const int32_t* x, int32_t* y);
 
 }  // namespace lbrt::reference

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/numerics.h"
+#include "kernels/weights.h"
 
 namespace lbrt {
 
@@ -46,11 +47,8 @@ int64_t FixedPointSum(const Windows<uint8_t>& in, size_t r, const WeightRows& ro
   const uint8_t* window = in.first + r * in.step;
   for (size_t y = 0; y < in.runs; ++y) {
     for (size_t i = 0; i < in.run; ++i) {
-      int32_t w = 0;
-      for (size_t limb = rows.planes; limb-- > 0;) {
-        w = w * 256 + PlaneRow<int8_t>(rows, limb, o)[y * in.run + i];
-      }
-      sum += int64_t{w} * window[y * in.run_stride + i];
+      const int64_t w = FixedPoint(rows, o, y * in.run + i);
+      sum += w * window[y * in.run_stride + i];
     }
   }
   return sum;
@@ -73,11 +71,12 @@ void FloatTile(const Windows<float>& in, const Weights& weights, WeightSpan span
   }
 }
 
-inline float Activate(Activation activation, float z) {
-  switch (activation) {
+inline float Activate(const Epilogue& e, size_t c, float z) {
+  switch (e.activation) {
     case Activation::kRelu: return Relu(z);
     case Activation::kHardtanh: return Hardtanh(z);
     case Activation::kClipUnit: return ClipUnit(z);
+    case Activation::kPRelu: return PRelu(z, e.slopes[c]);
     case Activation::kNone: break;
   }
   return z;
@@ -90,7 +89,7 @@ inline float Finish(const Epilogue& e, size_t i, size_t c, const float* b, size_
   float z = e.sums != nullptr ? static_cast<float>(e.sums[i]) : e.values[i];
   if (e.a != nullptr) z = Affine(z, e.a[c], b[b_index]);
   if (residual != nullptr) z += residual[r_index];
-  return Activate(e.activation, z);
+  return Activate(e, c, z);
 }
 
 // The ordered sum of one output: tap (ky, kx) of channel c lies at in[ky * row + kx * column].
@@ -109,20 +108,24 @@ struct PoolAxis {
   TapRange taps;
   size_t first;  // the input position of the first valid tap
 };
-PoolAxis PoolY(const AveragePool& p, size_t oy) {
+template <class P>  // AveragePool or MaxPool
+PoolAxis PoolY(const P& p, size_t oy) {
   const TapRange taps = ValidRows(p.window, static_cast<int>(p.height), static_cast<int>(oy));
   return {taps, static_cast<size_t>(static_cast<int>(oy) * p.window.stride_h - p.window.pad_top +
                                     taps.begin)};
 }
-PoolAxis PoolX(const AveragePool& p, size_t ox) {
+template <class P>  // AveragePool or MaxPool
+PoolAxis PoolX(const P& p, size_t ox) {
   const TapRange taps = ValidColumns(p.window, static_cast<int>(p.width), static_cast<int>(ox));
   return {taps, static_cast<size_t>(static_cast<int>(ox) * p.window.stride_w - p.window.pad_left +
                                     taps.begin)};
 }
-size_t PoolHeight(const AveragePool& p) {
+template <class P>  // AveragePool or MaxPool
+size_t PoolHeight(const P& p) {
   return static_cast<size_t>(OutputHeight(p.window, static_cast<int>(p.height)));
 }
-size_t PoolWidth(const AveragePool& p) {
+template <class P>  // AveragePool or MaxPool
+size_t PoolWidth(const P& p) {
   return static_cast<size_t>(OutputWidth(p.window, static_cast<int>(p.width)));
 }
 
@@ -175,7 +178,7 @@ void FmaTile(const Windows<float>& in, const Weights& weights, WeightSpan span, 
              size_t acc_stride) {
   FloatTile(in, weights, span, acc, acc_stride,
             [&](size_t o, size_t k, float x, float sum) {
-              return Fma(PlaneRow<float>(weights.rows, 0, o)[k], x, sum);
+              return Fma(WeightFloat(weights.rows, o, k), x, sum);
             });
 }
 
@@ -197,6 +200,29 @@ void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* 
   }
 }
 
+void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
+             int32_t* acc, size_t acc_stride) {
+  constexpr size_t kChunk = 64;
+  int8_t buffer[kChunk + kDotSlack];
+  for (size_t o = 0; o < weights.rows.outputs; ++o) {
+    for (size_t r = 0; r < in.rows; ++r) {
+      acc[r * acc_stride + o] = base != nullptr ? base[r][o] : 0;
+    }
+    for (size_t y = 0; y < in.runs; ++y) {
+      for (size_t begin = 0; begin < in.run; begin += kChunk) {
+        const size_t count = in.run - begin < kChunk ? in.run - begin : kChunk;
+        const int8_t* w = DotWeights(weights.rows, o, y * in.run + begin, count, buffer);
+        const uint8_t* x = in.first + y * in.run_stride + begin;
+        for (size_t r = 0; r < in.rows; ++r, x += in.step) {
+          int32_t sum = 0;
+          for (size_t i = 0; i < count; ++i) sum += int32_t{w[i]} * x[i];
+          acc[r * acc_stride + o] += sum;
+        }
+      }
+    }
+  }
+}
+
 void EpilogueRowsRange(const lbrt::EpilogueRows& e, size_t pixel, size_t begin, size_t end,
                        uint8_t* bits) {
   const float* b = e.b_rows != nullptr ? e.b_rows[pixel] : e.b;
@@ -205,6 +231,10 @@ void EpilogueRowsRange(const lbrt::EpilogueRows& e, size_t pixel, size_t begin, 
                            pixel * e.residual_stride + c);
     if (e.out != nullptr) e.out[pixel * e.out_stride + c] = z;
     if (bits != nullptr && SignBit(z)) bits[c / 8] |= static_cast<uint8_t>(1u << (c % 8));
+    if (e.codes != nullptr) {
+      const float code = ActivationCode(z, e.inverse_step, e.levels);
+      e.codes[pixel * e.codes_stride + c] = static_cast<uint8_t>(code);
+    }
   }
 }
 
@@ -281,6 +311,38 @@ void AveragePoolLanes(const AveragePool& p) {
   float* behind = p.out + (p.before + p.channels) * plane;
   for (size_t i = 0; i < p.after * plane; ++i) behind[i] = 0.0f;
 }
+
+template <typename T>
+void MaxPoolRange(const MaxPool<T>& p, size_t oy, size_t ox, size_t begin, size_t end) {
+  const PoolAxis y = PoolY(p, oy), x = PoolX(p, ox);
+  T* out = p.out + (oy * PoolWidth(p) + ox) * p.channels;
+  for (size_t c = begin; c < end; ++c) {
+    const T* in = p.in + (y.first * p.width + x.first) * p.channels + c;
+    T best = *in;
+    for (int ky = 0; ky < y.taps.size(); ++ky, in += p.width * p.channels) {
+      for (size_t kx = 0; kx < static_cast<size_t>(x.taps.size()); ++kx) {
+        const T tap = in[kx * p.channels];
+        best = tap > best ? tap : best;
+      }
+    }
+    out[c] = best;
+  }
+}
+template void MaxPoolRange(const MaxPool<float>&, size_t, size_t, size_t, size_t);
+template void MaxPoolRange(const MaxPool<uint8_t>&, size_t, size_t, size_t, size_t);
+
+namespace {
+template <typename T>
+void MaxPoolRows(const MaxPool<T>& p) {
+  const size_t height = PoolHeight(p), width = PoolWidth(p);
+  for (size_t oy = 0; oy < height; ++oy) {
+    for (size_t ox = 0; ox < width; ++ox) MaxPoolRange(p, oy, ox, 0, p.channels);
+  }
+}
+}  // namespace
+
+void MaxPoolF32(const MaxPool<float>& p) { MaxPoolRows(p); }
+void MaxPoolCodes(const MaxPool<uint8_t>& p) { MaxPoolRows(p); }
 
 }  // namespace scalar
 }  // namespace lbrt

@@ -19,10 +19,14 @@ void FixedPointTile(const Windows<uint8_t>& in, const Weights& weights, float* a
                     size_t acc_stride);
 void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* acc,
                      size_t acc_stride);
+void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
+             int32_t* acc, size_t acc_stride);
 void EpilogueRows(const lbrt::EpilogueRows& e);
 void EpilogueLanes(const lbrt::EpilogueLanes& e);
 void AveragePoolRows(const AveragePool& pool);
 void AveragePoolLanes(const AveragePool& pool);
+void MaxPoolF32(const MaxPool<float>& pool);
+void MaxPoolCodes(const MaxPool<uint8_t>& pool);
 
 // Channels [begin, end) of one pixel; `bits` is the pixel's group, zero there, or null.
 void EpilogueRowsRange(const lbrt::EpilogueRows& e, size_t pixel, size_t begin, size_t end,
@@ -34,6 +38,9 @@ void AveragePoolRowsRange(const AveragePool& pool, size_t oy, size_t ox, size_t 
 // Output pixels [begin, end) of row oy of one channel.
 void AveragePoolLanesRange(const AveragePool& pool, size_t channel, size_t oy, size_t begin,
                            size_t end);
+// Output pixel (oy, ox): channels [begin, end). T is float or uint8_t.
+template <typename T>
+void MaxPoolRange(const MaxPool<T>& pool, size_t oy, size_t ox, size_t begin, size_t end);
 
 inline constexpr Packing kNoPacking = {[](const WeightRows&) { return size_t{0}; },
                                        [](const WeightRows&, void*) {}};
@@ -48,16 +55,20 @@ inline constexpr Kernels kKernels = {
     .pack_fma_tile = kNoPacking,
     .pack_fixed_point_tile = kNoPacking,
     .pack_fixed_point_lanes = kNoPacking,
+    .pack_dot_tile = kNoPacking,
     .xor_popcount_tile = XorPopcountTile,
     .xor_popcount_lanes = XorPopcountLanes,
     .sign_sum_tile = SignSumTile,
     .fma_tile = FmaTile,
     .fixed_point_tile = FixedPointTile,
     .fixed_point_lanes = FixedPointLanes,
+    .dot_tile = DotTile,
     .epilogue_rows = EpilogueRows,
     .epilogue_lanes = EpilogueLanes,
     .average_pool_rows = AveragePoolRows,
     .average_pool_lanes = AveragePoolLanes,
+    .max_pool_f32 = MaxPoolF32,
+    .max_pool_codes = MaxPoolCodes,
 };
 
 }  // namespace lbrt::scalar

@@ -20,6 +20,7 @@
 #include "kernels/panel-inl.h"
 #include "kernels/float-inl.h"
 // The rows, by family.
+#include "kernels/dot-inl.h"
 #include "kernels/epilogue-inl.h"
 #include "kernels/pool-inl.h"
 #include "kernels/popcount-inl.h"
@@ -51,16 +52,20 @@ constexpr Kernels kColumn = {
     .pack_fma_tile = pack::kFloatPanels<kPanel>,
     .pack_fixed_point_tile = pack::kFixedPointPanels<kPanel>,
     .pack_fixed_point_lanes = pack::kFixedPointRows,
+    .pack_dot_tile = pack::kDotPanels<kPanel, 2>,
     .xor_popcount_tile = XorPopcountTile,
     .xor_popcount_lanes = XorPopcountLanes,
     .sign_sum_tile = SignSumTile,
     .fma_tile = FmaTile,
     .fixed_point_tile = FixedPointTile,
     .fixed_point_lanes = FixedPointLanes,
+    .dot_tile = DotTile,
     .epilogue_rows = EpilogueRows,
     .epilogue_lanes = EpilogueLanes,
     .average_pool_rows = AveragePoolRows,
     .average_pool_lanes = AveragePoolLanes,
+    .max_pool_f32 = MaxPoolF32,
+    .max_pool_codes = MaxPoolCodes,
 };
 
 }  // namespace HWY_NAMESPACE

@@ -10,6 +10,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -116,7 +118,7 @@ class SignRows {
         if (signs[o * k + i] > 0) bits_[o * row_bytes + i / 8] |= uint8_t(1u << (i % 8));
       }
     }
-    rows = {{bits_.data(), nullptr, nullptr}, 1, row_bytes, outputs, runs, run};
+    rows = {WeightForm::kSigns, {bits_.data()}, 1, row_bytes, outputs, runs, run};
   }
   WeightRows rows;
 
@@ -139,7 +141,7 @@ class LimbRows {
       }
       EXPECT_EQ(rest, 0);
     }
-    rows = {{nullptr, nullptr, nullptr}, limbs, runs * run, outputs, runs, run};
+    rows = {WeightForm::kLimbs, {}, limbs, runs * run, outputs, runs, run};
     for (size_t limb = 0; limb < limbs; ++limb) {
       rows.plane[limb] = limbs_.data() + limb * weights.size();
     }
@@ -148,6 +150,77 @@ class LimbRows {
 
  private:
   Guarded<int8_t> limbs_;
+};
+
+// The file's rows of signs, ternary or odd weights: planes of bits, each row padded to 32.
+class PlaneRows {
+ public:
+  PlaneRows(WeightForm form, size_t planes, const std::vector<int32_t>& weights, size_t outputs,
+            size_t runs, size_t run, Edge edge)
+      : bits_(planes * outputs * RoundUp(runs * run, 32) / 8, edge) {
+    const size_t k = runs * run, row_bytes = RoundUp(k, 32) / 8;
+    std::memset(bits_.data(), 0, bits_.size());
+    rows = {form, {}, planes, row_bytes, outputs, runs, run};
+    for (size_t plane = 0; plane < planes; ++plane) {
+      uint8_t* bits = bits_.data() + plane * outputs * row_bytes;
+      rows.plane[plane] = bits;
+      for (size_t i = 0; i < outputs * k; ++i) {
+        const int32_t w = weights[i];
+        const bool bit = form == WeightForm::kTernary
+                             ? (plane == 0 ? w > 0 : w != 0)
+                             : ((w + (1 << planes) - 1) / 2) >> plane & 1;
+        if (bit) bits[i / k * row_bytes + i % k / 8] |= uint8_t(1u << (i % k % 8));
+      }
+    }
+  }
+  WeightRows rows;
+
+ private:
+  Guarded<uint8_t> bits_;
+};
+
+// A precision of weights that are whole numbers, and random ones of it.
+struct Precision {
+  WeightForm form;
+  size_t planes;
+};
+inline std::vector<int32_t> RandomWeights(Random& random, const Precision& p, size_t count) {
+  std::vector<int32_t> weights(count);
+  const int32_t odd = (1 << p.planes) - 1;
+  for (int32_t& w : weights) {
+    switch (p.form) {
+      case WeightForm::kLimbs:
+        w = p.planes == 1 ? random.Between(-128, 127)
+                          : random.Between(-(127 << (8 * (p.planes - 1))), 127 << 8 * (p.planes - 1));
+        break;
+      case WeightForm::kTernary: w = random.Between(-1, 1); break;
+      default: w = 2 * random.Between(0, odd) - odd; break;
+    }
+  }
+  return weights;
+}
+inline std::string Describe(const Precision& p) {
+  constexpr const char* kForms[] = {"signs", "floats", "limbs", "ternary", "odd"};
+  return std::string(kForms[static_cast<size_t>(p.form)]) + ", planes " + std::to_string(p.planes);
+}
+
+// The file's rows of any such precision.
+class IntegerRows {
+ public:
+  IntegerRows(const Precision& p, const std::vector<int32_t>& weights, size_t outputs, size_t runs,
+              size_t run, Edge edge) {
+    if (p.form == WeightForm::kLimbs) {
+      limbs_ = std::make_unique<LimbRows>(weights, p.planes, outputs, runs, run, edge);
+    } else {
+      planes_ = std::make_unique<PlaneRows>(p.form, p.planes, weights, outputs, runs, run, edge);
+    }
+    rows = limbs_ != nullptr ? limbs_->rows : planes_->rows;
+  }
+  WeightRows rows;
+
+ private:
+  std::unique_ptr<LimbRows> limbs_;
+  std::unique_ptr<PlaneRows> planes_;
 };
 
 // What a column makes of the file's rows; empty where it reads them as they are.

@@ -7,6 +7,7 @@
 
 #include "kernels/numerics.h"
 #include "kernels/reference.h"
+#include "kernels/weights.h"
 #include "tests/kernels_data.h"
 
 namespace lbrt {
@@ -23,6 +24,13 @@ std::string ColumnName(const testing::TestParamInfo<const Kernels*>& info) {
   return name;
 }
 INSTANTIATE_TEST_SUITE_P(Columns, KernelTest, testing::ValuesIn(AvailableKernels()), ColumnName);
+
+// All that whole numbers come in.
+constexpr Precision kPrecisions[] = {
+    {WeightForm::kSigns, 1}, {WeightForm::kTernary, 2}, {WeightForm::kLimbs, 1},
+    {WeightForm::kLimbs, 2}, {WeightForm::kLimbs, 3},   {WeightForm::kOdd, 2},
+    {WeightForm::kOdd, 3},   {WeightForm::kOdd, 4},     {WeightForm::kOdd, 5},
+    {WeightForm::kOdd, 6},   {WeightForm::kOdd, 7},     {WeightForm::kOdd, 8}};
 
 // base[class of output][o] = valid taps * channels + 2 * popcount(weights over the padded taps).
 // One row of `padded` entries per output pixel.
@@ -264,7 +272,7 @@ TEST_P(KernelTest, FloatTilesAddInOrderOverTheValidTaps) {
 
         const Guarded<float> w(RandomFloats(random, outputs * k * run));
         reference::FloatSums(conv, x.data(), w.data(), want.data());
-        const WeightRows rows = {{w.data(), nullptr, nullptr}, 1, k * run * 4, outputs, k, run};
+        const WeightRows rows = {WeightForm::kFloats, {w.data()}, 1, k * run * 4, outputs, k, run};
         const PackedWeights packed(kernels().pack_fma_tile, rows);
         ExpectSameFloats(want, RunFloatTile(conv, x.data(), packed.weights, kernels().panel,
                                             kernels().fma_tile),
@@ -285,10 +293,149 @@ TEST_P(KernelTest, FmaTileRoundsOnce) {
   std::vector<float> want(9 * kOutputs);
   reference::FloatSums(conv, x.data(), w.data(), want.data());
   ASSERT_EQ(want[0], 1.0f + 0x1p-11f + 0x1p-23f);
-  const WeightRows rows = {{w.data(), nullptr, nullptr}, 1, kElements * 4, kOutputs, 1, kElements};
+  const WeightRows rows = {WeightForm::kFloats, {w.data()}, 1, kElements * 4,
+                           kOutputs,            1,          kElements};
   const PackedWeights packed(kernels().pack_fma_tile, rows);
   ExpectSameFloats(
       want, RunFloatTile(conv, x.data(), packed.weights, kernels().panel, kernels().fma_tile), "");
+}
+
+TEST_P(KernelTest, FmaTileTakesWeightsOfEveryForm) {
+  Random random(12);
+  for (const Precision& precision : kPrecisions) {
+    for (const size_t channels : {1, 7, 33, 70}) {
+      const size_t outputs = static_cast<size_t>(random.Between(1, 40));
+      const reference::Convolution conv = {3, static_cast<size_t>(random.Between(3, 13)), channels,
+                                           outputs, SquareWindow(3, 1, 1)};
+      const Guarded<float> x(RandomFloats(random, conv.height * conv.width * channels));
+      const auto w = RandomWeights(random, precision, outputs * 9 * channels);
+      std::vector<float> want(conv.pixels() * outputs);
+      reference::FloatSums(conv, x.data(), std::vector<float>(w.begin(), w.end()).data(),
+                           want.data());
+      const IntegerRows file(precision, w, outputs, 3, 3 * channels, Edge::kEnd);
+      const PackedWeights packed(kernels().pack_fma_tile, file.rows);
+      ExpectSameFloats(want, RunFloatTile(conv, x.data(), packed.weights, kernels().panel,
+                                          kernels().fma_tile),
+                       Describe(precision) + ", channels " + std::to_string(channels));
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------- dot tile
+
+// One row of windows of kernel x kernel pixels at a stride of one against the exact sums.
+void CheckDot(const Kernels& kernels, Random& random, const Precision& precision, size_t channels,
+              size_t kernel, size_t pixels, size_t outputs) {
+  const size_t run = kernel * channels, width = pixels + kernel - 1;
+  const auto w = RandomWeights(random, precision, outputs * kernel * run);
+  std::vector<uint8_t> x(kernel * width * channels);
+  for (uint8_t& code : x) code = random.Bits() % 4 == 0 ? 255 : static_cast<uint8_t>(random.Bits());
+  auto in_the_tile = w;
+  if (precision.form == WeightForm::kOdd && precision.planes == 8) {
+    for (int32_t& weight : in_the_tile) weight = (weight - 1) / 2;
+  }
+  const reference::Convolution conv = {kernel, width, channels, outputs,
+                                       SquareWindow(static_cast<int>(kernel), 1, 0)};
+  std::vector<int64_t> want(pixels * outputs);
+  reference::IntegerSums(conv, std::vector<int32_t>(x.begin(), x.end()).data(), in_the_tile.data(),
+                         want.data());
+  const size_t padded = RoundUp(outputs, kernels.panel);
+  std::vector<int32_t> base(pixels * padded);
+  for (int32_t& value : base) value = random.Between(-100000, 100000);
+  for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
+    const IntegerRows file(precision, w, outputs, kernel, run, edge);
+    const PackedWeights packed(kernels.pack_dot_tile, file.rows);
+    const Guarded<uint8_t> in(x, edge);
+    const Guarded<int32_t> addend(base, edge);
+    std::vector<const int32_t*> bases;
+    for (size_t p = 0; p < pixels; ++p) bases.push_back(addend.data() + p * padded);
+    for (const bool with_base : {false, true}) {
+      Guarded<int32_t> got(pixels * padded, edge);
+      kernels.dot_tile({in.data(), pixels, channels, kernel, run, width * channels},
+                       packed.weights, with_base ? bases.data() : nullptr, got.data(), padded);
+      for (size_t i = 0; i < want.size(); ++i) {
+        const size_t at = i / outputs * padded + i % outputs;
+        ASSERT_EQ(got[at], want[i] + (with_base ? base[at] : 0))
+            << Describe(precision) << ", channels " << channels << ", kernel " << kernel
+            << ", pixels " << pixels << ", outputs " << outputs << ", at " << i
+            << (with_base ? ", with base" : "");
+      }
+    }
+  }
+}
+
+TEST_P(KernelTest, DotTileIsTheExactSumOfEveryForm) {
+  Random random(13);
+  constexpr size_t kPixels[] = {1, 2, 3, 4, 5, 7, 8, 9, 13, 16};
+  for (const Precision& precision : kPrecisions) {
+    if (precision.form == WeightForm::kLimbs && precision.planes > 1) continue;
+    for (const size_t channels : {1, 2, 3, 5, 31, 32, 33, 64, 127, 513}) {
+      for (const size_t kernel : {1, 3}) {
+        CheckDot(kernels(), random, precision, channels, kernel,
+                 kPixels[random.Bits() % std::size(kPixels)],
+                 static_cast<size_t>(random.Between(1, channels > 100 ? 35 : 50)));
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(KernelTest, DotTileTakesPanelsThatEndAnywhere) {
+  Random random(14);
+  for (size_t outputs = 1; outputs <= 67; ++outputs) {
+    const auto& precision = kPrecisions[outputs % 3];
+    CheckDot(kernels(), random, precision, 6, 2, 1 + outputs % 12, outputs);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(KernelTest, DotTileDoesNotOverflowAtItsExtremes) {
+  constexpr size_t kPixels = 5;
+  for (const size_t runs : {size_t{1}, size_t{3}}) {
+    const size_t run = kMaxFixedPointElements / runs, elements = runs * run;
+    std::vector<int32_t> w(2 * elements, -128);
+    std::fill(w.begin(), w.begin() + static_cast<std::ptrdiff_t>(elements), 127);
+    const LimbRows file(w, 1, 2, runs, run, Edge::kEnd);
+    const PackedWeights packed(kernels().pack_dot_tile, file.rows);
+    const Guarded<uint8_t> x(std::vector<uint8_t>(elements + kPixels - 1, 255));
+    const size_t padded = RoundUp(2, kernels().panel);
+    Guarded<int32_t> got(kPixels * padded);
+    kernels().dot_tile({x.data(), kPixels, 1, runs, run, run}, packed.weights, nullptr, got.data(),
+                       padded);
+    const int32_t sum = static_cast<int32_t>(elements * 255);
+    for (size_t p = 0; p < kPixels; ++p) {
+      ASSERT_EQ(got[p * padded], 127 * sum) << "pixel " << p << ", runs " << runs;
+      ASSERT_EQ(got[p * padded + 1], -128 * sum) << "pixel " << p << ", runs " << runs;
+    }
+  }
+}
+
+TEST(WeightsTest, EveryFormIsReadAsItsNumbers) {
+  Random random(15);
+  constexpr size_t kOutputs = 3, kRun = 75;
+  for (const Precision& precision : kPrecisions) {
+    const auto w = RandomWeights(random, precision, kOutputs * kRun);
+    for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
+      const IntegerRows file(precision, w, kOutputs, 1, kRun, edge);
+      for (size_t i = 0; i < w.size(); ++i) {
+        ASSERT_EQ(WeightCode(file.rows, i / kRun, i % kRun), w[i]) << Describe(precision);
+        ASSERT_EQ(WeightFloat(file.rows, i / kRun, i % kRun), static_cast<float>(w[i]));
+      }
+      if (precision.form == WeightForm::kLimbs && precision.planes > 1) continue;
+      const bool halved = precision.form == WeightForm::kOdd && precision.planes == 8;
+      for (size_t k = 0; k < kRun; ++k) {
+        for (size_t count = 1; count <= kRun - k; count += 1 + count / 9) {
+          Guarded<int8_t> buffer(count + kDotSlack, edge);
+          const int8_t* got = DotWeights(file.rows, 2, k, count, buffer.data());
+          for (size_t i = 0; i < count; ++i) {
+            const int32_t want = w[2 * kRun + k + i];
+            ASSERT_EQ(got[i], halved ? (want - 1) / 2 : want)
+                << Describe(precision) << ", element " << k + i << " from " << k;
+          }
+        }
+      }
+    }
+  }
 }
 
 // ------------------------------------------------------------------------------- fixed point
@@ -405,13 +552,16 @@ struct EpilogueCase {
   size_t channels, rows, width;
   bool sums, affine, b_per_pixel, residual, out, bits, in_place;
   Activation activation;
+  bool codes = false;
 };
 
 // The cases in plain form: NHWC values and what they should become.
 struct EpilogueData {
   std::vector<int32_t> sums;
-  std::vector<float> values, a, b, b_pixels, residual, want;
-  std::vector<int32_t> want_signs;
+  std::vector<float> values, a, b, b_pixels, residual, slopes, want;
+  std::vector<int32_t> want_signs, want_codes;
+  float inverse_step;
+  int levels;
 };
 
 EpilogueData MakeEpilogueData(Random& random, const EpilogueCase& c) {
@@ -438,7 +588,19 @@ EpilogueData MakeEpilogueData(Random& random, const EpilogueCase& c) {
                       c.b_per_pixel ? b_of_pixel.data() : nullptr, data.want.data());
   }
   if (c.residual) reference::Add(count, data.residual.data(), data.want.data());
-  reference::Activate(count, c.activation, data.want.data());
+  data.slopes = AwkwardFloats(random, c.channels);
+  if (c.activation == Activation::kPRelu) {
+    reference::ActivatePRelu(pixels, c.channels, data.slopes.data(), data.want.data());
+  } else {
+    reference::Activate(count, c.activation, data.want.data());
+  }
+  constexpr int kLevels[] = {1, 3, 15, 127, 255};
+  data.levels = kLevels[random.Bits() % std::size(kLevels)];
+  const float steps[] = {0.5f, 0.1f, static_cast<float>(data.levels), 1e-30f, 3e38f};
+  data.inverse_step = steps[random.Bits() % std::size(steps)];
+  data.want_codes.resize(count);
+  reference::Codes(count, data.want.data(), data.inverse_step, data.levels,
+                   data.want_codes.data());
   data.want_signs.resize(count);
   reference::Signs(count, data.want.data(), data.want_signs.data());
   return data;
@@ -455,18 +617,22 @@ std::vector<T> Planar(const std::vector<T>& values, size_t channels) {
   return planes;
 }
 
-std::vector<EpilogueCase> EpilogueCases(Random& random, size_t max_channels) {
+// Codes and PRelu are for rows order only.
+std::vector<EpilogueCase> EpilogueCases(Random& random, size_t max_channels, bool rows_order) {
   std::vector<EpilogueCase> cases;
   for (const size_t channels : {1, 3, 8, 10, 15, 16, 17, 31, 32, 33, 64, 80}) {
     if (channels > max_channels) continue;
     for (const Activation activation :
-         {Activation::kNone, Activation::kRelu, Activation::kHardtanh, Activation::kClipUnit}) {
+         {Activation::kNone, Activation::kRelu, Activation::kHardtanh, Activation::kClipUnit,
+          Activation::kPRelu}) {
+      if (activation == Activation::kPRelu && !rows_order) continue;
       for (int flags = 0; flags < 32; ++flags) {
         const bool residual = flags & 4, out = flags & 8;
         cases.push_back({channels, static_cast<size_t>(random.Between(1, 3)),
                          static_cast<size_t>(random.Between(1, 34)), (flags & 1) != 0,
                          (flags & 2) != 0, random.Sign() > 0, residual, out, (flags & 16) != 0,
-                         residual && out && random.Sign() > 0, activation});
+                         residual && out && random.Sign() > 0, activation,
+                         rows_order && random.Sign() > 0});
       }
     }
   }
@@ -481,12 +647,13 @@ std::string Describe(const EpilogueCase& c) {
   if (c.affine) text += c.b_per_pixel ? ", affine with b per pixel" : ", affine";
   if (c.residual) text += ", residual";
   if (c.in_place) text += " in place";
+  if (c.codes) text += ", codes";
   return text;
 }
 
-TEST_P(KernelTest, EpilogueRowsIsAffineAddActivateStoreSign) {
+TEST_P(KernelTest, EpilogueRowsIsAffineAddActivateStoreSignAndCode) {
   Random random(8);
-  for (const EpilogueCase& c : EpilogueCases(random, 80)) {
+  for (const EpilogueCase& c : EpilogueCases(random, 80, true)) {
     const EpilogueData data = MakeEpilogueData(random, c);
     const size_t pixels = c.rows * c.width, n = c.channels;
     const Edge edge = random.Sign() > 0 ? Edge::kEnd : Edge::kBegin;
@@ -498,6 +665,10 @@ TEST_P(KernelTest, EpilogueRowsIsAffineAddActivateStoreSign) {
     const size_t bits_stride = PixelBytes(n) + 2;
     Guarded<uint8_t> bits((pixels - 1) * bits_stride + PixelBytes(n), edge);
     std::memset(bits.data(), 0xa5, bits.size());
+    const Guarded<float> slopes(data.slopes, edge);
+    const size_t codes_stride = n + 3;
+    Guarded<uint8_t> codes((pixels - 1) * codes_stride + n, edge);
+    std::memset(codes.data(), 0xa5, codes.size());
     std::vector<const float*> b_rows;
     for (size_t p = 0; p < pixels; ++p) b_rows.push_back(b_pixels.data() + p * n);
 
@@ -516,12 +687,24 @@ TEST_P(KernelTest, EpilogueRowsIsAffineAddActivateStoreSign) {
     e.out = c.out ? result : nullptr;
     e.bits = c.bits ? bits.data() : nullptr;
     e.bits_stride = bits_stride;
+    e.slopes = c.activation == Activation::kPRelu ? slopes.data() : nullptr;
+    e.codes = c.codes ? codes.data() : nullptr;
+    e.codes_stride = codes_stride;
+    e.inverse_step = data.inverse_step;
+    e.levels = data.levels;
     kernels().epilogue_rows(e);
     for (size_t i = 0; i < pixels * n; ++i) {
       const size_t p = i / n, channel = i % n;
       if (c.out) {
         ASSERT_TRUE(SameFloat(result[i], data.want[i]))
             << Describe(c) << ", at " << i << ": " << result[i] << " instead of " << data.want[i];
+      }
+      if (c.codes) {
+        ASSERT_EQ(codes[p * codes_stride + channel], data.want_codes[i])
+            << Describe(c) << ", code " << i << " of " << data.want[i];
+        if (p + 1 < pixels) {
+          ASSERT_EQ(codes[p * codes_stride + n], 0xa5) << "wrote beyond the pixel's codes";
+        }
       }
       const uint8_t* group = bits.data() + p * bits_stride;
       if (c.bits) {
@@ -540,7 +723,7 @@ TEST_P(KernelTest, EpilogueRowsIsAffineAddActivateStoreSign) {
 
 TEST_P(KernelTest, EpilogueLanesIsAffineAddActivateStoreSign) {
   Random random(9);
-  for (const EpilogueCase& c : EpilogueCases(random, 64)) {
+  for (const EpilogueCase& c : EpilogueCases(random, 64, false)) {
     const EpilogueData data = MakeEpilogueData(random, c);
     const size_t pixels = c.rows * c.width, n = c.channels;
     const Edge edge = random.Sign() > 0 ? Edge::kEnd : Edge::kBegin;
@@ -667,15 +850,47 @@ TEST_P(KernelTest, AveragePoolIsTheOrderedSumOverValidTaps) {
   }
 }
 
+TEST_P(KernelTest, MaxPoolIsTheLargestValidTap) {
+  Random random(16);
+  const Window windows[] = {SquareWindow(2, 2, 0), SquareWindow(3, 2, 1), SquareWindow(3, 1, 1),
+                            SquareWindow(3, 3, 0), {2, 3, 2, 1, 0, 1, 1, 1}, SquareWindow(1, 2, 0)};
+  for (const Window& window : windows) {
+    for (const size_t channels : {1, 3, 4, 8, 15, 16, 17, 31, 32, 33, 64, 127, 513}) {
+      const size_t height = static_cast<size_t>(random.Between(3, 7));
+      const size_t width = static_cast<size_t>(random.Between(3, 9));
+      const reference::Convolution conv = {height, width, channels, 0, window};
+      const Edge edge = random.Sign() > 0 ? Edge::kEnd : Edge::kBegin;
+      const std::string what = "kernel " + std::to_string(window.kernel_h) + ", channels " +
+                               std::to_string(channels) + ", width " + std::to_string(width);
+
+      const Guarded<float> x(AwkwardFloats(random, height * width * channels), edge);
+      std::vector<float> want(conv.pixels() * channels);
+      reference::MaxPool(conv, x.data(), want.data());
+      Guarded<float> got(want.size(), edge);
+      kernels().max_pool_f32({x.data(), height, width, channels, window, got.data()});
+      ExpectSameFloats(want, std::vector<float>(got.data(), got.data() + got.size()), what);
+
+      std::vector<int32_t> values(x.size()), largest(want.size());
+      for (int32_t& value : values) value = random.Between(0, 255);
+      reference::MaxPool(conv, values.data(), largest.data());
+      const Guarded<uint8_t> codes(std::vector<uint8_t>(values.begin(), values.end()), edge);
+      Guarded<uint8_t> out(largest.size(), edge);
+      kernels().max_pool_codes({codes.data(), height, width, channels, window, out.data()});
+      for (size_t i = 0; i < out.size(); ++i) ASSERT_EQ(out[i], largest[i]) << what << ", at " << i;
+    }
+  }
+}
+
 // ---------------------------------------------------------------------------------- choosing
 
 TEST(ColumnsTest, TheScalarColumnIsThereAndRepacksNothing) {
   EXPECT_EQ(FindKernels("scalar"), &kScalarKernels);
-  const WeightRows rows = {{nullptr, nullptr, nullptr}, 3, 64, 16, 3, 9};
+  const WeightRows rows = {WeightForm::kLimbs, {}, 3, 64, 16, 3, 9};
   for (const Packing& packing :
        {kScalarKernels.pack_xor_popcount_tile, kScalarKernels.pack_xor_popcount_lanes,
         kScalarKernels.pack_sign_sum_tile, kScalarKernels.pack_fma_tile,
-        kScalarKernels.pack_fixed_point_tile, kScalarKernels.pack_fixed_point_lanes}) {
+        kScalarKernels.pack_fixed_point_tile, kScalarKernels.pack_fixed_point_lanes,
+        kScalarKernels.pack_dot_tile}) {
     EXPECT_EQ(packing.bytes(rows), 0u);
   }
 }

@@ -73,8 +73,9 @@ struct Layer {
 
   Layer(const Shape& s, const Kernels& k) : shape(s), kernels(k) {}
 
-  void SetWeights(size_t plane_count, size_t row_bytes, const Packing& packing) {
+  void SetWeights(WeightForm form, size_t plane_count, size_t row_bytes, const Packing& packing) {
     WeightRows& rows = weights.rows;
+    rows.form = form;
     for (size_t i = 0; i < plane_count; ++i) rows.plane[i] = planes[i].data();
     rows.planes = plane_count;
     rows.row_bytes = row_bytes;
@@ -151,7 +152,7 @@ KernelBenchmark XorPopcountTile(const Kernels& kernels, const Shape& shape) {
   const auto w = RandomSigns(shape.outputs * shape.elements(), 2);
   layer->input = PackBits(x, shape.channels, words * sizeof(Word));
   layer->planes[0] = PackBits(w, shape.elements(), shape.elements() / 8);
-  layer->SetWeights(1, shape.elements() / 8, kernels.pack_xor_popcount_tile);
+  layer->SetWeights(WeightForm::kSigns, 1, shape.elements() / 8, kernels.pack_xor_popcount_tile);
   const auto base = std::make_shared<std::vector<int32_t>>(RoundUp(shape.outputs, kernels.panel),
                                                            static_cast<int32_t>(shape.elements()));
   const auto bases = std::make_shared<std::vector<const int32_t*>>(shape.size, base->data());
@@ -179,7 +180,7 @@ KernelBenchmark XorPopcountLanes(const Kernels& kernels, const Shape& shape) {
   const auto w = RandomSigns(shape.outputs * shape.elements(), 2);
   layer->input = PackBits(x, shape.channels, pixel_bytes);
   layer->planes[0] = PackBits(w, shape.elements(), row_bytes);
-  layer->SetWeights(1, row_bytes, kernels.pack_xor_popcount_lanes);
+  layer->SetWeights(WeightForm::kSigns, 1, row_bytes, kernels.pack_xor_popcount_lanes);
   const auto base = std::make_shared<std::vector<int32_t>>(shape.outputs * shape.size,
                                                            static_cast<int32_t>(shape.elements()));
   const auto bases = std::make_shared<std::vector<const int32_t*>>(shape.size, base->data());
@@ -228,11 +229,12 @@ KernelBenchmark FloatTile(const Kernels& kernels, const Shape& shape, bool signs
   if (signs) {
     const size_t row_bytes = RoundUp(shape.elements(), 32) / 8;
     layer->planes[0] = PackBits(codes, shape.elements(), row_bytes);
-    layer->SetWeights(1, row_bytes, kernels.pack_sign_sum_tile);
+    layer->SetWeights(WeightForm::kSigns, 1, row_bytes, kernels.pack_sign_sum_tile);
   } else {
     layer->planes[0].resize(w.size() * sizeof(float));
     std::memcpy(layer->planes[0].data(), w.data(), layer->planes[0].size());
-    layer->SetWeights(1, shape.elements() * sizeof(float), kernels.pack_fma_tile);
+    layer->SetWeights(WeightForm::kFloats, 1, shape.elements() * sizeof(float),
+                       kernels.pack_fma_tile);
   }
 
   const auto run = [=](bool keep) {
@@ -267,7 +269,7 @@ KernelBenchmark FixedPoint(const Kernels& kernels, const Shape& shape, size_t li
     }
   }
   layer->input.assign(x.begin(), x.end());
-  layer->SetWeights(limbs, shape.elements(),
+  layer->SetWeights(WeightForm::kLimbs, limbs, shape.elements(),
                     lanes ? kernels.pack_fixed_point_lanes : kernels.pack_fixed_point_tile);
   layer->scratch.resize(RoundUp(shape.outputs, kernels.panel) * shape.size * sizeof(float));
 

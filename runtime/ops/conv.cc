@@ -94,6 +94,9 @@ int64_t WeightRowBytes(lbm::WeightKind kind, int64_t elements) {
 
 WeightRows ConvView::Rows(const FileView& file) const {
   WeightRows rows = {};
+  rows.form = conv.kind() == lbm::WeightKind::Sign    ? WeightForm::kSigns
+              : conv.kind() == lbm::WeightKind::Float ? WeightForm::kFloats
+                                                      : WeightForm::kLimbs;
   rows.planes = conv.planes()->size();
   for (uint32_t i = 0; i < rows.planes; ++i)  // kernels want the least significant limb first
     rows.plane[rows.planes - 1 - i] = file.data(conv.planes()->Get(i));
