@@ -77,7 +77,8 @@ Refusal CheckInput(const lbm::Port& port, const FileView& file, const lbrt_model
     return {"a graph input names a tensor that does not exist", -1, port.tensor()};
   ArenaTensor& t = tensors[port.tensor()];
   if (t.maker != ArenaTensor::kUnmade) return {"two graph inputs name the same tensor"};
-  if (t.type == lbm::TensorType::Bits) return {"a graph input must be u8 or f32"};
+  if (t.type != lbm::TensorType::U8 && t.type != lbm::TensorType::F32)
+    return {"a graph input must be u8 or f32"};
   const auto* shape = list.Get(port.tensor())->shape();
   if (shape == nullptr || shape->size() != 4)
     return {"a graph input has no shape of four", 4, shape == nullptr ? 0 : shape->size()};
@@ -125,10 +126,10 @@ Refusal CheckOp(const FileView& file, ArenaTensor* tensors, int32_t index) {
   const OpDef* def = FindOp(op.body_type());
   if (def == nullptr || op.body() == nullptr) return {"an op of no known kind"};
   if (Refusal r = def->check({file, tensors, file.table->tensors()->size(), index})) return r;
-  const OpTensors used = TensorsOf(op);
-  for (size_t k = 0; k < used.make_count; ++k) tensors[used.makes[k]].last_use = index;
+  const OpTensors used = TensorsOf(op, tensors);
+  for (size_t k = 0; k < used.make_count; ++k) tensors[used.makes[k].tensor].last_use = index;
   for (size_t k = 0; k < used.read_count; ++k) {
-    ArenaTensor& t = tensors[used.reads[k]];
+    ArenaTensor& t = tensors[used.reads[k].tensor];
     if (t.last_use < index) t.last_use = index;
   }
   return {};

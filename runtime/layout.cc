@@ -4,23 +4,21 @@
 // that share an order (a residual stream with its pools, say), and nothing is ever converted. A
 // group is in lanes order where its ops gain by that in all, and each of them can.
 #include "runtime/op.h"
-#include "runtime/ops/checks.h"
 
 namespace lbrt {
 namespace {
 
-// Calls visit(index) for the f32 tensors whose order is the op's. The input of a convolution is
-// none of them: bits have no order, and sums over f32 want rows.
+// Calls visit(index) for the f32 tensors whose order is the op's.
 template <typename Visit>
 void ForEachOrdered(const OpView& view, Visit visit) {
-  const OpTensors used = TensorsOf(view.op());
+  const OpTensors used = TensorsOf(view.op(), view.tensors);
   const auto ordered = [&](uint32_t index) {
     const ArenaTensor& t = view.tensors[index];
     if (t.type == lbm::TensorType::F32 && !t.one_pixel()) visit(static_cast<int32_t>(index));
   };
-  for (size_t k = view.op().body_as_Conv() != nullptr ? 1 : 0; k < used.read_count; ++k)
-    ordered(used.reads[k]);
-  for (size_t k = 0; k < used.make_count; ++k) ordered(used.makes[k]);
+  for (size_t k = 0; k < used.read_count; ++k)
+    if (used.reads[k].ordered) ordered(used.reads[k].tensor);
+  for (size_t k = 0; k < used.make_count; ++k) ordered(used.makes[k].tensor);
 }
 
 // The tensor that stands for a group. Paths are halved on the way, so they stay short.
@@ -64,30 +62,31 @@ void ChooseLayouts(const FileView& file, const Kernels& kernels, ArenaTensor* te
   for (int32_t t = 0; t < tensor_count; ++t)
     if (tensors[t].dense_rows) AddGain(group(t), kNoLanes);
   for (int32_t i = 0; i < ops; ++i) {
-    const lbm::Op& op = view(i).op();
-    if (const lbm::Conv* conv = op.body_as_Conv())
-      AddGain(group(static_cast<int32_t>(conv->input())), kNoLanes);
-    const int64_t gain = FindOp(op.body_type())->lanes(view(i), kernels);
+    const OpTensors used = TensorsOf(view(i).op(), tensors);
+    for (size_t k = 0; k < used.read_count; ++k)
+      if (!used.reads[k].ordered)
+        AddGain(group(static_cast<int32_t>(used.reads[k].tensor)), kNoLanes);
     int32_t any = -1;
     ForEachOrdered(view(i), [&](int32_t t) { any = t; });
-    if (any >= 0) AddGain(group(any), gain);
+    if (any >= 0) AddGain(group(any), FindOp(view(i).op().body_type())->lanes(view(i), kernels));
   }
   for (int32_t t = 0; t < tensor_count; ++t)
     tensors[t].lanes = tensors[t].type == lbm::TensorType::F32 && !tensors[t].one_pixel() &&
                        group(t)->lanes_gain > 0;
 
   for (int32_t i = 0; i < ops; ++i) {
-    if (const lbm::AvgPool* pool = view(i).op().body_as_AvgPool()) {
-      tensors[pool->input()].dense_rows = true;  // its kernels know no ring
-      tensors[pool->output()].dense_rows = true;
-    }
+    const OpTensors used = TensorsOf(view(i).op(), tensors);
+    for (size_t k = 0; k < used.read_count; ++k)
+      if (used.reads[k].dense) tensors[used.reads[k].tensor].dense_rows = true;
+    for (size_t k = 0; k < used.make_count; ++k)
+      if (used.makes[k].dense) tensors[used.makes[k].tensor].dense_rows = true;
   }
   for (int32_t i = 0; i < ops; ++i) {
-    const lbm::Conv* conv = view(i).op().body_as_Conv();
-    if (conv == nullptr || conv->kind() != lbm::WeightKind::Sign) continue;
-    ArenaTensor& x = tensors[conv->input()];
-    const int padding = MostPadding(ToWindow(*conv->window()));
-    if (!x.dense_rows && padding > x.ring) x.ring = padding;
+    const OpTensors used = TensorsOf(view(i).op(), tensors);
+    for (size_t k = 0; k < used.read_count; ++k) {
+      ArenaTensor& t = tensors[used.reads[k].tensor];
+      if (!t.dense_rows && used.reads[k].ring > t.ring) t.ring = used.reads[k].ring;
+    }
   }
 }
 

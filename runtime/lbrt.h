@@ -107,8 +107,9 @@ lbrt_status lbrt_note(const lbrt_model* model, size_t index, const char** key, c
 lbrt_status lbrt_measurement(const lbrt_model* model, size_t index, const char** what,
                              float* percent);
 
-/* LBRT_SIGN: +-1 values, packed. */
-typedef enum lbrt_type { LBRT_U8 = 0, LBRT_F32 = 1, LBRT_SIGN = 2 } lbrt_type;
+/* LBRT_SIGN: +-1 values, packed. LBRT_CODES: activation codes, 0 to 255, a byte each; never of
+ * inputs and outputs. */
+typedef enum lbrt_type { LBRT_U8 = 0, LBRT_F32 = 1, LBRT_SIGN = 2, LBRT_CODES = 3 } lbrt_type;
 
 typedef struct lbrt_tensor {
   size_t struct_size;
@@ -126,14 +127,15 @@ typedef struct lbrt_tensor {
 lbrt_status lbrt_model_input(const lbrt_model* model, size_t index, lbrt_tensor* tensor);
 lbrt_status lbrt_model_output(const lbrt_model* model, size_t index, lbrt_tensor* tensor);
 
-/* What will run, for people and profiles. Texts are static, but for the name. */
+/* What will run, for people and profiles. Texts hold as long as the model. */
 typedef struct lbrt_op {
   size_t struct_size;
   const char* name;   /* from the file, may be NULL */
-  const char* kind;   /* "conv", "eltwise", "avg_pool" */
+  const char* kind;   /* "conv", "eltwise", "avg_pool", "max_pool", "concat" */
   const char* kernel; /* row of kernels/kernels.h */
   const char* isa;
-  const char* precision; /* weights x activations: "1x1", "1xf32", "i24xu8", "f32xf32"; else type */
+  const char* precision; /* bits of weights x activations: "1x1", "ternx2", "4x8", "1xf32",
+                            "i24xu8", "f32xf32"; of other ops the input's: "f32", "2" */
   const char* why;       /* why this kernel */
   int64_t macs;          /* multiply-adds, padding not counted */
   size_t weight_bytes;   /* in the file */
@@ -185,7 +187,8 @@ lbrt_status lbrt_run(lbrt_session* session);
 /* Bits per weight of the next runs: one of lbrt_info.widths. */
 lbrt_status lbrt_set_width(lbrt_session* session, int32_t bits);
 
-/* The values of any tensor, NHWC, dense, whatever its layout (+-1 for LBRT_SIGN): `count` = its
+/* The values of any tensor, NHWC, dense, whatever its layout (+-1 for LBRT_SIGN, the codes for
+ * LBRT_CODES): `count` = its
  * number of elements. Valid in the observer's call after the op that makes it; later ops may reuse
  * its memory. */
 lbrt_status lbrt_tensor_read(const lbrt_session* session, size_t index, float* values,

@@ -23,29 +23,21 @@ const Kernels* KernelsNamed(const char* isa) {
 }
 #endif
 
-// out_f32 of a stage takes the memory of what the same stage adds (or of eltwise's input) where
-// that dies here and nothing else of the op reads it: then each value is read just before its
-// place is written. Halves the traffic of residual streams.
+// A tensor an op makes takes the memory of the one whose heir it is, where that dies here, nothing
+// else of the op reads it and both lie alike: then each value is read just before its place is
+// written. Halves the traffic of residual streams.
 void ReuseInPlace(const OpView& view, int32_t index) {
-  const lbm::Op& op = view.op();
-  const OpTensors used = TensorsOf(op);
-  const auto try_pair = [&](int64_t from, int64_t to) {
-    if (from < 0 || to < 0) return;
-    const ArenaTensor& old = view.tensors[from];
-    ArenaTensor& t = view.tensors[to];
+  const OpTensors used = TensorsOf(view.op(), view.tensors);
+  for (size_t k = 0; k < used.read_count; ++k) {
+    if (used.reads[k].heir < 0) continue;
+    const ArenaTensor& old = view.tensors[used.reads[k].tensor];
+    ArenaTensor& t = view.tensors[used.reads[k].heir];
     size_t reads = 0;
-    for (size_t k = 0; k < used.read_count; ++k) reads += used.reads[k] == from ? 1 : 0;
-    if (reads == 1 && old.last_use == index && old.lanes == t.lanes && old.ring == t.ring)
+    for (size_t i = 0; i < used.read_count; ++i)
+      reads += used.reads[i].tensor == used.reads[k].tensor ? 1 : 0;
+    if (reads == 1 && old.last_use == index && old.type == t.type && old.lanes == t.lanes &&
+        old.ring == t.ring)
       t.buffer = old.buffer;
-  };
-  const auto try_stages = [&](const flatbuffers::Vector<flatbuffers::Offset<lbm::Stage>>& stages) {
-    for (const lbm::Stage* stage : stages) try_pair(stage->add(), stage->out_f32());
-  };
-  if (const lbm::Conv* conv = op.body_as_Conv()) try_stages(*conv->stages());
-  if (const lbm::Eltwise* eltwise = op.body_as_Eltwise()) {
-    const lbm::Stage& first = *eltwise->stages()->Get(0);
-    if (first.out_f32() >= 0) try_pair(eltwise->input(), first.out_f32());
-    try_stages(*eltwise->stages());
   }
 }
 
@@ -177,6 +169,7 @@ lbrt_tensor DescribeTensor(const lbrt_model& model, uint32_t index, const lbm::P
     case lbm::TensorType::U8: result.type = LBRT_U8; break;
     case lbm::TensorType::F32: result.type = LBRT_F32; break;
     case lbm::TensorType::Bits: result.type = LBRT_SIGN; break;
+    case lbm::TensorType::Codes: result.type = LBRT_CODES; break;
   }
   const int32_t shape[4] = {t.shape.n, t.shape.h, t.shape.w, t.shape.c};
   std::memcpy(result.shape, shape, sizeof(shape));
@@ -293,7 +286,7 @@ lbrt_status lbrt_model_op(const lbrt_model* model, size_t index, lbrt_op* op) {
   if (model == nullptr || index >= model->op_count) return LBRT_BAD_ARGUMENT;
   const lbrt::lbm::Op& from = *model->file.table->ops()->Get(static_cast<uint32_t>(index));
   const lbrt::PreparedOp& prepared = model->ops[index];
-  const lbrt::OpTensors tensors = lbrt::TensorsOf(from);
+  const lbrt::OpTensors tensors = lbrt::TensorsOf(from, model->tensors);
   lbrt_op result = {};
   result.name = from.name() != nullptr ? from.name()->c_str() : nullptr;
   result.kind = lbrt::FindOp(from.body_type())->kind;
@@ -303,7 +296,7 @@ lbrt_status lbrt_model_op(const lbrt_model* model, size_t index, lbrt_op* op) {
   result.why = prepared.why;
   result.macs = prepared.macs;
   result.weight_bytes = static_cast<size_t>(prepared.weight_bytes);
-  const lbrt::Shape& shape = model->tensors[tensors.makes[0]].shape;
+  const lbrt::Shape& shape = model->tensors[tensors.makes[0].tensor].shape;
   result.shape[0] = shape.n;
   result.shape[1] = shape.h;
   result.shape[2] = shape.w;
@@ -314,9 +307,9 @@ lbrt_status lbrt_model_op(const lbrt_model* model, size_t index, lbrt_op* op) {
 
 lbrt_status lbrt_op_tensor(const lbrt_model* model, size_t op, size_t index, uint32_t* tensor) {
   if (model == nullptr || op >= model->op_count || tensor == nullptr) return LBRT_BAD_ARGUMENT;
-  const lbrt::OpTensors tensors =
-      lbrt::TensorsOf(*model->file.table->ops()->Get(static_cast<uint32_t>(op)));
+  const lbrt::OpTensors tensors = lbrt::TensorsOf(
+      *model->file.table->ops()->Get(static_cast<uint32_t>(op)), model->tensors);
   if (index >= tensors.make_count) return LBRT_BAD_ARGUMENT;
-  *tensor = tensors.makes[index];
+  *tensor = tensors.makes[index].tensor;
   return LBRT_OK;
 }

@@ -1,7 +1,9 @@
-// An op is {check, lanes, prepare} and the run that prepare chooses, one file in runtime/ops/.
+// An op is {check, tensors, lanes, prepare} and the run that prepare chooses, one file in
+// runtime/ops/ and one line in the list of ops.cc; nothing else names it.
 //
 //   check    knows shapes, types and limits: refuses what is wrong, derives the results' shapes.
 //            Needs no kernel; the converter calls it too (CheckTable).
+//   tensors  which ones a checked op reads and makes, and what it asks of them.
 //   lanes    what it would save with its f32 tensors in lanes order (layout.cc).
 //   prepare  makes every choice (kernel, tiles, tables, repacked weights, scratch) and copies every
 //            number it needs out of the file's table.
@@ -63,7 +65,7 @@ struct PreparedOp {
   size_t units = 0;
   size_t most_tasks = 1;  // more would cost more than they save
   uint64_t scratch_bytes = 0;
-  // For people.
+  // For people; static, or in the model's memory.
   const char* kernel = "";
   const char* precision = "";
   const char* why = "";
@@ -75,6 +77,42 @@ struct PreparedOp {
 struct ModelMemory {
   Allocator& allocator;
   uint64_t repacked_bytes = 0;
+
+  // For weights in another form than the file's.
+  uint8_t* TakeRepacked(uint64_t bytes) {
+    repacked_bytes += bytes;
+    return allocator.Take<uint8_t>(bytes, kPackedAlignment);
+  }
+};
+
+// The tensors an op reads and makes, in the order of the file, and what it asks of them.
+struct OpTensors {
+  static constexpr size_t kMostReads = 16, kMostMakes = 6;
+  struct Read {
+    uint32_t tensor = 0;
+    bool ordered = true;  // its f32 order, lanes or rows, is the op's; else it must be rows
+    bool dense = false;   // its kernels know no ring
+    int32_t ring = 0;     // it would gain by so many zero pixels around each image
+    int32_t heir = -1;    // the tensor made by this op that may take its memory; -1: none
+  };
+  struct Made {
+    uint32_t tensor = 0;
+    bool dense = false;
+  };
+  Read reads[kMostReads];
+  Made makes[kMostMakes];
+  size_t read_count = 0, make_count = 0;
+
+  Read& AddRead(int64_t tensor) {
+    Read& read = reads[read_count++];
+    read.tensor = static_cast<uint32_t>(tensor);
+    return read;
+  }
+  Made& AddMade(int64_t tensor) {
+    Made& made = makes[make_count++];
+    made.tensor = static_cast<uint32_t>(tensor);
+    return made;
+  }
 };
 
 // Of OpDef::lanes: an op that has no kernels for that order.
@@ -83,23 +121,20 @@ inline constexpr int64_t kNoLanes = INT64_MIN;
 struct OpDef {
   const char* kind;
   Refusal (*check)(const OpView& view);
+  // `tensors`: of the file, their types and shapes known.
+  OpTensors (*tensors)(const lbm::Op& op, const ArenaTensor* tensors);
   // What lanes order saves against rows, in multiply-adds of xor_popcount_tile; negative: costs.
   int64_t (*lanes)(const OpView& view, const Kernels& kernels);
   PreparedOp (*prepare)(const OpView& view, const Kernels& kernels, ModelMemory& memory);
 };
 
-extern const OpDef kConv, kEltwise, kAvgPool;
-
 // Null for none of the known ones.
 const OpDef* FindOp(lbm::OpBody body);
 
-// The tensors an op reads and makes, in the order of the file; each list ends at its count.
-struct OpTensors {
-  static constexpr size_t kMost = 5;
-  uint32_t reads[kMost] = {}, makes[kMost] = {};
-  size_t read_count = 0, make_count = 0;
-};
-OpTensors TensorsOf(const lbm::Op& op);
+// Of a checked op.
+inline OpTensors TensorsOf(const lbm::Op& op, const ArenaTensor* tensors) {
+  return FindOp(op.body_type())->tensors(op, tensors);
+}
 
 // Checks every op of a verified table in order and fills `tensors` [table.tensors()->size()]:
 // names, types, shapes, makers and last uses. `options` may be null (sizes as in the file).

@@ -110,7 +110,8 @@ float ReadElement(const uint8_t* arena, const ArenaTensor& t, const Place& place
                   size_t y, size_t x, size_t c) {
   const uint8_t* pixel = arena + place.At(n, y, x);
   switch (t.type) {
-    case lbm::TensorType::U8: return pixel[c];
+    case lbm::TensorType::U8:
+    case lbm::TensorType::Codes: return pixel[c];
     case lbm::TensorType::Bits: return (pixel[c / 8] >> (c % 8)) & 1 ? 1.0f : -1.0f;
     case lbm::TensorType::F32: break;
   }

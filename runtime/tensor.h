@@ -25,13 +25,15 @@ struct Shape {
 //   u8    NHWC
 //   f32   rows: NHWC; lanes: planar, [n][c][h][w]. Where h = w = 1 both are the same bytes.
 //   bits  one group of PixelBytes(c) bytes a pixel
-// Bits, and f32 in rows, may have a ring: that many zero pixels around each image, so that a
+//   codes NHWC, a byte each
+// Bits, codes, and f32 in rows, may have a ring: that many zero pixels around each image, so that a
 // convolution reads a row of taps as one run. Rows share them: the ring behind a row is the one
 // before the next. Who makes a row zeroes the ring behind it (ring.h has the addresses).
 struct ArenaTensor {
   const char* name = nullptr;  // in the file, as untrusted as the file; may be null
   lbm::TensorType type = lbm::TensorType::U8;
   Shape shape;
+  int32_t levels = 0;  // of codes: the largest there can be
   bool lanes = false;
   bool dense_rows = false;  // a graph input or output, or read by an op that knows no ring
   int32_t ring = 0;
@@ -94,8 +96,9 @@ inline Place PlaceOf(const ArenaTensor& t) {
 // last row what lies above and below. To be called by whoever makes that row.
 inline void ZeroRing(uint8_t* arena, const Place& place, size_t n, size_t y) {
   if (place.ring == 0) return;
-  const auto zero = [](uint8_t* first, size_t bytes) {  // even; mostly one pixel
-    for (size_t i = 0; i < bytes; i += 2) first[i] = first[i + 1] = 0;
+  const auto zero = [](uint8_t* first, size_t bytes) {  // mostly one pixel; odd only for codes
+    if (bytes % 2 != 0) *first++ = 0;
+    for (size_t i = 0; i + 1 < bytes; i += 2) first[i] = first[i + 1] = 0;
   };
   uint8_t* row = arena + place.At(n, y, 0);
   const size_t side = place.ring * place.pixel;

@@ -17,26 +17,59 @@ enum Feature : uint64_t {
   kFeatureFloatWeights = 1u << 4,
   kFeatureFixedWeights = 1u << 5,
   kFeatureBitsTensors = 1u << 6,
+  kFeatureMaxPool = 1u << 7,
+  kFeatureConcat = 1u << 8,
+  kFeatureTernaryWeights = 1u << 9,
+  kFeatureOddWeights = 1u << 10,
+  kFeatureCodesTensors = 1u << 11,
+  kFeatureEpilogues2 = 1u << 12,    // base, slopes, ClipUnit and PRelu
+  kFeatureMixedOperands = 1u << 13  // Fixed weights on f32 or bits, eltwise on bits
 };
-inline constexpr uint64_t kKnownFeatures = (1u << 7) - 1;
+inline constexpr uint64_t kKnownFeatures = (1u << 14) - 1;
 
-// The features a verified table uses. Verified does not mean sensible: a body may be absent.
+// The features of an op's epilogue.
+template <typename Stages>
+uint64_t StageFeatures(const Stages& stages) {
+  for (const Stage* stage : stages)
+    if (stage->base() != -1 || stage->slopes() != nullptr ||
+        stage->activation() > Activation::Hardtanh)
+      return kFeatureEpilogues2;
+  return 0;
+}
+
+// The features a verified table uses. Verified does not mean sensible: a body may be absent, a
+// tensor may not exist.
 inline uint64_t UsedFeatures(const Model& model) {
+  const auto reads = [&](uint32_t tensor, TensorType type) {
+    return tensor < model.tensors()->size() && model.tensors()->Get(tensor)->type() == type;
+  };
   uint64_t features = 0;
   for (const Op* op : *model.ops()) {
     if (const Conv* conv = op->body_as_Conv()) {
-      features |= kFeatureConv;
+      features |= kFeatureConv | StageFeatures(*conv->stages());
       switch (conv->kind()) {
         case WeightKind::Sign: features |= kFeatureSignWeights; break;
         case WeightKind::Float: features |= kFeatureFloatWeights; break;
         case WeightKind::Fixed: features |= kFeatureFixedWeights; break;
+        case WeightKind::Ternary: features |= kFeatureTernaryWeights; break;
+        case WeightKind::Odd: features |= kFeatureOddWeights; break;
       }
+      if (conv->kind() == WeightKind::Fixed &&
+          (reads(conv->input(), TensorType::F32) || reads(conv->input(), TensorType::Bits)))
+        features |= kFeatureMixedOperands;
     }
-    if (op->body_as_Eltwise() != nullptr) features |= kFeatureEltwise;
+    if (const Eltwise* eltwise = op->body_as_Eltwise()) {
+      features |= kFeatureEltwise | StageFeatures(*eltwise->stages());
+      if (reads(eltwise->input(), TensorType::Bits)) features |= kFeatureMixedOperands;
+    }
     if (op->body_as_AvgPool() != nullptr) features |= kFeatureAvgPool;
+    if (op->body_as_MaxPool() != nullptr) features |= kFeatureMaxPool;
+    if (op->body_as_Concat() != nullptr) features |= kFeatureConcat;
   }
-  for (const Tensor* tensor : *model.tensors())
+  for (const Tensor* tensor : *model.tensors()) {
     if (tensor->type() == TensorType::Bits) features |= kFeatureBitsTensors;
+    if (tensor->type() == TensorType::Codes) features |= kFeatureCodesTensors;
+  }
   return features;
 }
 

@@ -54,8 +54,8 @@ TEST(Alloc, TheCounterSeesAllocations) {
   EXPECT_EQ(before + 2, allocations);
 }
 
-TEST(Alloc, OpeningCreatingAndRunningTakeNothingFromTheHeap) {
-  AlignedBytes file(TinyModel().Bytes());
+void ExpectNothingFromTheHeap(const ModelFile& model_file) {
+  AlignedBytes file(model_file.Bytes());
   AlignedBytes model_memory(1 << 20), session_memory(1 << 20);
   // The first question about the CPU is cpuinfo's, which allocates once per process.
   ASSERT_NE(nullptr, lbrt_isa_name(0));
@@ -75,6 +75,11 @@ TEST(Alloc, OpeningCreatingAndRunningTakeNothingFromTheHeap) {
   const long after = allocations;
   EXPECT_EQ(LBRT_OK, status);
   EXPECT_EQ(before, after);
+}
+
+TEST(Alloc, OpeningCreatingAndRunningTakeNothingFromTheHeap) {
+  ExpectNothingFromTheHeap(TinyModel());
+  ExpectNothingFromTheHeap(TinyCodesModel());
 }
 
 TEST(Alloc, RunningOnAPoolTakesNothingFromTheHeap) {

@@ -79,13 +79,20 @@ struct ModelFile {
 
   // Weights [o][ky][kx][c] as planes of segments.
   std::vector<uint32_t> AddSigns(const std::vector<int32_t>& weights, size_t outputs) {
-    const size_t elements = weights.size() / outputs, row = (elements + 31) / 32 * 4;
-    std::vector<uint8_t> bytes(outputs * row);
-    for (size_t i = 0; i < weights.size(); ++i) {
-      const size_t o = i / elements, k = i % elements;
-      if (weights[i] > 0) bytes[o * row + k / 8] |= static_cast<uint8_t>(1u << (k % 8));
-    }
-    return {AddSegment(std::move(bytes))};
+    return {AddBits(weights, outputs, [](int32_t w) { return w > 0; })};
+  }
+  std::vector<uint32_t> AddTernary(const std::vector<int32_t>& weights, size_t outputs) {
+    return {AddBits(weights, outputs, [](int32_t w) { return w > 0; }),
+            AddBits(weights, outputs, [](int32_t w) { return w != 0; })};
+  }
+  // Odd numbers of so many bits, -(2^bits - 1) to 2^bits - 1.
+  std::vector<uint32_t> AddOdd(const std::vector<int32_t>& weights, size_t outputs, int bits) {
+    std::vector<uint32_t> planes;
+    for (int bit = bits - 1; bit >= 0; --bit)
+      planes.push_back(AddBits(weights, outputs, [&](int32_t w) {
+        return ((w + (1 << bits) - 1) / 2 >> bit & 1) != 0;
+      }));
+    return planes;
   }
   std::vector<uint32_t> AddFloatWeights(const std::vector<float>& weights) {
     return {AddFloats(weights).segment()};
@@ -131,6 +138,23 @@ struct ModelFile {
     AddOp()->body.Set(std::move(pool));
     return output;
   }
+  int AddMaxPool(int input, const Window& w) {
+    lbm::MaxPoolT pool;
+    pool.input = static_cast<uint32_t>(input);
+    pool.window = std::make_unique<lbm::Window>(FileWindow(w));
+    const int output = AddTensor(table.tensors[static_cast<size_t>(input)]->type);
+    pool.output = static_cast<uint32_t>(output);
+    AddOp()->body.Set(std::move(pool));
+    return output;
+  }
+  int AddConcat(const std::vector<int>& inputs) {
+    lbm::ConcatT concat;
+    concat.inputs.assign(inputs.begin(), inputs.end());
+    const int output = AddTensor(table.tensors[static_cast<size_t>(inputs[0])]->type);
+    concat.output = static_cast<uint32_t>(output);
+    AddOp()->body.Set(std::move(concat));
+    return output;
+  }
   // To a conv or eltwise; the reference holds until the next stage is added.
   template <typename Op>
   lbm::StageT& AddStage(Op& op) {
@@ -143,6 +167,14 @@ struct ModelFile {
   }
   int StoreF32(lbm::StageT& stage) { return stage.out_f32 = AddTensor(lbm::TensorType::F32); }
   int StoreSign(lbm::StageT& stage) { return stage.out_sign = AddTensor(lbm::TensorType::Bits); }
+  int StoreCodes(lbm::StageT& stage, float inverse_step, int levels) {
+    stage.codes = std::make_unique<lbm::Quantizer>(inverse_step, static_cast<uint8_t>(levels));
+    return stage.out_codes = AddTensor(lbm::TensorType::Codes);
+  }
+  void SetPRelu(lbm::StageT& stage, const std::vector<float>& slopes) {
+    stage.activation = lbm::Activation::PRelu;
+    stage.slopes = std::make_unique<lbm::Floats>(AddFloats(slopes));
+  }
 
   // ---- writing
 
@@ -194,6 +226,17 @@ struct ModelFile {
   }
 
  private:
+  // A plane of bits: rows of one output, padded to 32.
+  template <typename IsOne>
+  uint32_t AddBits(const std::vector<int32_t>& weights, size_t outputs, IsOne is_one) {
+    const size_t elements = weights.size() / outputs, row = (elements + 31) / 32 * 4;
+    std::vector<uint8_t> bytes(outputs * row);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const size_t o = i / elements, k = i % elements;
+      if (is_one(weights[i])) bytes[o * row + k / 8] |= static_cast<uint8_t>(1u << (k % 8));
+    }
+    return AddSegment(std::move(bytes));
+  }
   static size_t Pack(const lbm::ModelT& table, std::vector<uint8_t>* bytes) {
     flatbuffers::FlatBufferBuilder builder;
     builder.Finish(lbm::Model::Pack(builder, &table));

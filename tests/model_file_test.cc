@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 #include <set>
+#include <span>
 
 #include "runtime/lbrt.h"
 #include "tests/tiny_model.h"
@@ -205,11 +206,10 @@ const Rule kRules[] = {
     {"reads a tensor that no earlier op makes", 1, [](auto& f) { Conv(f, 1).input = 4; }},
     {"reads a tensor that no earlier op makes", 2,
      [](auto& f) { std::swap(f.table.ops[2], f.table.ops[3]); }},
-    {"signs as weights want f32 or bits, not u8", 0,
+    {"no convolution of such weights with an input of such a type", 0,
      [](auto& f) { Conv(f, 0).kind = lbm::WeightKind::Sign; }},
-    {"f32 weights want an f32 input", 5, [](auto& f) { Conv(f, 5).input = 2; }},
-    {"fixed-point weights want a u8 input", 0,
-     [](auto& f) { f.table.tensors[0]->type = lbm::TensorType::F32; }},
+    {"no convolution of such weights with an input of such a type", 5,
+     [](auto& f) { Conv(f, 5).input = 2; }},
     {"unknown kind of weights", 1,
      [](auto& f) { Conv(f, 1).kind = static_cast<lbm::WeightKind>(7); }},
     {"a window or stride of zero", 1,
@@ -251,12 +251,12 @@ const Rule kRules[] = {
     {"an epilogue has one or two stages", 1,
      [](auto& f) { Conv(f, 1).stages.push_back(std::make_unique<lbm::StageT>(Stage(f, 1))); }},
     {"unknown activation", 1,
-     [](auto& f) { Stage(f, 1).activation = static_cast<lbm::Activation>(3); }},
-    {"an affine has neither one number nor one per channel (or border class)", 1,
+     [](auto& f) { Stage(f, 1).activation = static_cast<lbm::Activation>(5); }},
+    {"an epilogue has neither one number nor one per channel (or border class)", 1,
      [](auto& f) { SetB(f, 0, 0, 7); }},
-    {"an affine has neither one number nor one per channel (or border class)", 0,
+    {"an epilogue has neither one number nor one per channel (or border class)", 0,
      [](auto& f) { Stage(f, 0).a = std::make_unique<lbm::Floats>(*Stage(f, 0).b); }},
-    {"an affine has neither one number nor one per channel (or border class)", 0,
+    {"an epilogue has neither one number nor one per channel (or border class)", 0,
      [](auto& f) { SetWindow(f, 0, SquareWindow(3, 2, 1)); }},  // 4 border classes, not 9
     {"names a segment that does not exist", 1, [](auto& f) { SetB(f, 99, 0, 8); }},
     {"floats are not aligned", 1, [](auto& f) { SetB(f, Stage(f, 1).b->segment(), 2, 8); }},
@@ -279,7 +279,8 @@ const Rule kRules[] = {
     {"makes a tensor that exists already", 1, [](auto& f) { Stage(f, 1).out_f32 = 1; }},
     {"makes a tensor that exists already", 1, [](auto& f) { Stage(f, 1, 1).out_f32 = 3; }},
     {"makes a tensor of another type", 1, [](auto& f) { Stage(f, 1).out_f32 = 4; }},
-    {"eltwise wants an f32 input", 4, [](auto& f) { f.table.ops[4]->body.AsEltwise()->input = 2; }},
+    {"eltwise wants f32, bits or codes", 4,
+     [](auto& f) { f.table.ops[4]->body.AsEltwise()->input = 0; }},
     {"avg_pool wants an f32 input", 3,
      [](auto& f) { f.table.ops[3]->body.AsAvgPool()->input = 2; }},
     {"a window is too large", 3,
@@ -293,9 +294,110 @@ const Rule kRules[] = {
      [](auto& f) { f.table.ops[3]->body.AsAvgPool()->output = 6; }},
 };
 
-TEST(ModelFile, EveryRuleOfTheFormatIsKept) {
-  for (const Rule& rule : kRules) {
-    ModelFile file = TinyModel();
+lbm::ConcatT& Concat(ModelFile& file) { return *file.table.ops[5]->body.AsConcat(); }
+
+// Of TinyCodesModel.
+const Rule kCodesRules[] = {
+    {"a graph input must be u8 or f32", -1,
+     [](auto& f) { f.table.tensors[0]->type = lbm::TensorType::Codes; }},
+    {"a graph output must be f32", -1, [](auto& f) { f.table.outputs[0]->tensor = 8; }},
+    {"no convolution of such weights with an input of such a type", 0,
+     [](auto& f) { Conv(f, 0).kind = lbm::WeightKind::Odd; }},
+    {"no convolution of such weights with an input of such a type", 0,
+     [](auto& f) { Conv(f, 0).kind = lbm::WeightKind::Ternary; }},
+    {"no convolution of such weights with an input of such a type", 1,
+     [](auto& f) { Conv(f, 1).kind = lbm::WeightKind::Float; }},
+    {"unknown kind of weights", 1,
+     [](auto& f) { Conv(f, 1).kind = static_cast<lbm::WeightKind>(5); }},
+    {"weights have too few or too many planes", 1, [](auto& f) { Conv(f, 1).planes.pop_back(); }},
+    {"weights have too few or too many planes", 1, [](auto& f) { Conv(f, 1).planes.push_back(0); }},
+    {"weights have too few or too many planes", 7, [](auto& f) { Conv(f, 7).planes.pop_back(); }},
+    {"weights have too few or too many planes", 6,
+     [](auto& f) { Conv(f, 6).planes.push_back(Conv(f, 6).planes[0]); }},
+    {"a segment has another size than its weights", 6,
+     [](auto& f) { f.segments[Conv(f, 6).planes[7]].pop_back(); }},
+    {"the padding bits of a weight row are not zero", 1,
+     [](auto& f) { f.segments[Conv(f, 1).planes[1]][7] |= 0x80; }},
+    {"the padding bits of a weight row are not zero", 7,
+     [](auto& f) { f.segments[Conv(f, 7).planes[1]][2] |= 1; }},
+    {"a ternary weight is both +1 and 0", 1,
+     [](auto& f) { f.segments[Conv(f, 1).planes[0]].swap(f.segments[Conv(f, 1).planes[1]]); }},
+
+    {"a PReLU without slopes, or slopes without a PReLU", 0,
+     [](auto& f) { Stage(f, 0).slopes.reset(); }},
+    {"a PReLU without slopes, or slopes without a PReLU", 0,
+     [](auto& f) { Stage(f, 0).activation = lbm::Activation::Relu; }},
+    {"an epilogue has neither one number nor one per channel (or border class)", 0,
+     [](auto& f) { *Stage(f, 0).slopes = lbm::Floats(Stage(f, 0).slopes->segment(), 0, 3); }},
+    {"a constant is infinite or not a number", 0,
+     [](auto& f) {
+       const float infinite = std::numeric_limits<float>::infinity();
+       std::memcpy(f.segments[Stage(f, 0).slopes->segment()].data() + 4, &infinite, 4);
+     }},
+    {"codes without a quantizer, or a quantizer without codes", 0,
+     [](auto& f) { Stage(f, 0).codes.reset(); }},
+    {"codes without a quantizer, or a quantizer without codes", 0,
+     [](auto& f) { Stage(f, 0).out_codes = -1; }},
+    {"a quantizer has at least one level above 0", 0,
+     [](auto& f) { *Stage(f, 0).codes = lbm::Quantizer(1.0f, 0); }},
+    {"the inverse step of a quantizer is not a number above 0", 0,
+     [](auto& f) { *Stage(f, 0).codes = lbm::Quantizer(0.0f, 3); }},
+    {"the inverse step of a quantizer is not a number above 0", 0,
+     [](auto& f) { *Stage(f, 0).codes = lbm::Quantizer(-1.0f, 3); }},
+    {"the inverse step of a quantizer is not a number above 0", 0,
+     [](auto& f) {
+       *Stage(f, 0).codes = lbm::Quantizer(std::numeric_limits<float>::infinity(), 3);
+     }},
+    {"the inverse step of a quantizer is not a number above 0", 0,
+     [](auto& f) {
+       *Stage(f, 0).codes = lbm::Quantizer(std::numeric_limits<float>::quiet_NaN(), 3);
+     }},
+    {"an affine has both a base and a b", 1,
+     [](auto& f) { Stage(f, 1).b = std::make_unique<lbm::Floats>(*Stage(f, 1).a); }},
+    {"a base must be f32", 1, [](auto& f) { Stage(f, 1).base = 2; }},
+    {"a base has another shape than the result", 8, [](auto& f) { Stage(f, 8).base = 1; }},
+    {"reads a tensor that no earlier op makes", 1, [](auto& f) { Stage(f, 1).base = 9; }},
+    {"reads a tensor that does not exist", 1, [](auto& f) { Stage(f, 1).base = -2; }},
+    {"what is added must be f32", 1, [](auto& f) { Stage(f, 1).add = 3; }},
+    {"makes a tensor of another type", 1, [](auto& f) { Stage(f, 1).out_codes = 6; }},
+    {"makes a tensor that exists already", 1, [](auto& f) { Stage(f, 1).out_codes = 3; }},
+    {"makes a tensor that does not exist", 1, [](auto& f) { Stage(f, 1).out_codes = -3; }},
+    {"the last stage stores nothing", 1,
+     [](auto& f) {
+       Stage(f, 1).out_codes = -1;
+       Stage(f, 1).codes.reset();
+     }},
+
+    {"max_pool wants f32, bits or codes", 2,
+     [](auto& f) { f.table.ops[2]->body.AsMaxPool()->input = 0; }},
+    {"padding is as large as the window", 2,
+     [](auto& f) {
+       *f.table.ops[2]->body.AsMaxPool()->window = ModelFile::FileWindow(SquareWindow(1, 1, 1));
+     }},
+    {"makes a tensor of another type", 2,
+     [](auto& f) { f.table.ops[2]->body.AsMaxPool()->output = 6; }},
+    {"makes a tensor that exists already", 3,
+     [](auto& f) { f.table.ops[3]->body.AsMaxPool()->output = 2; }},
+    {"concat wants 2 to 16 inputs", 5, [](auto& f) { Concat(f).inputs.pop_back(); }},
+    {"concat wants 2 to 16 inputs", 5, [](auto& f) { Concat(f).inputs.resize(17, 5); }},
+    {"concat wants f32, bits or codes", 5,
+     [](auto& f) {
+       Concat(f).inputs = {0, 0};
+     }},
+    {"concat wants inputs of one type and number of levels", 5,
+     [](auto& f) { Concat(f).inputs[1] = 6; }},
+    {"concat wants inputs of one type and number of levels", 5,
+     [](auto& f) { *f.table.ops[4]->body.AsEltwise()->stages[0]->codes = lbm::Quantizer(1, 3); }},
+    {"concat wants inputs of one batch, height and width", 5,
+     [](auto& f) { Concat(f).inputs[1] = 4; }},
+    {"reads a tensor that no earlier op makes", 5, [](auto& f) { Concat(f).inputs[1] = 9; }},
+    {"makes a tensor of another type", 5, [](auto& f) { Concat(f).output = 9; }},
+};
+
+void ExpectRefused(const ModelFile& good, std::span<const Rule> rules) {
+  EXPECT_EQ("", Open(good.Bytes()).what);
+  for (const Rule& rule : rules) {
+    ModelFile file = good;
     rule.change(file);
     const Opened opened = Open(file.Bytes());
     EXPECT_EQ(LBRT_BAD_MODEL, opened.status) << rule.what;
@@ -307,13 +409,58 @@ TEST(ModelFile, EveryRuleOfTheFormatIsKept) {
   }
 }
 
+TEST(ModelFile, EveryRuleOfTheFormatIsKept) {
+  ExpectRefused(TinyModel(), kRules);
+  ExpectRefused(TinyCodesModel(), kCodesRules);
+}
+
+TEST(ModelFile, EachFeatureIsNamedInTheMask) {
+  const auto used = [](const ModelFile& file) {
+    return lbm::UsedFeatures(*lbm::GetModel(file.Bytes().data() + sizeof(lbm::Header)));
+  };
+  EXPECT_EQ((1u << 7) - 1, used(TinyModel())) << "files of the first version open as before";
+  EXPECT_EQ(lbm::kKnownFeatures, used(TinyModel()) | used(TinyCodesModel()));
+  for (uint64_t bit = 1; bit < lbm::kKnownFeatures; bit <<= 1) {
+    ModelFile file = TinyCodesModel();
+    if ((used(file) & bit) == 0) continue;
+    file.fewer_features = bit;
+    EXPECT_EQ("the feature mask does not name what the file uses", Open(file.Bytes()).what) << bit;
+  }
+}
+
 TEST(ModelFile, TooManyFixedPointWeightsPerOutputAreRefused) {
   ModelFile file;
   const int image = file.AddInput(lbm::TensorType::U8, {1, 1, 1, 65535});
   lbm::ConvT& conv = file.AddConv(image, {2, 1, 1, 1, 1, 0, 0, 0}, lbm::WeightKind::Fixed, 1,
                                   {file.AddSegment(std::vector<uint8_t>(2 * 65535))});
   file.AddOutput(file.StoreF32(file.AddStage(conv)));
-  EXPECT_EQ("too many fixed-point weights per output", Open(file.Bytes()).what);
+  EXPECT_EQ("too many weights per output for exact sums", Open(file.Bytes()).what);
+}
+
+// A linear layer of codes: so many inputs, levels and bits of odd weights.
+Opened OpenLinear(int inputs, int levels, int bits) {
+  ModelFile file;
+  const int image = file.AddInput(lbm::TensorType::F32, {1, 1, 1, inputs});
+  lbm::EltwiseT& eltwise = file.AddEltwise(image);
+  const int codes = file.StoreCodes(file.AddStage(eltwise), 1.0f, levels);
+  const std::vector<int32_t> weights(static_cast<size_t>(inputs), 1);
+  lbm::ConvT& conv = file.AddConv(codes, Window{}, lbm::WeightKind::Odd, 1,
+                                  file.AddOdd(weights, 1, bits));
+  file.AddOutput(file.StoreF32(file.AddStage(conv)));
+  return Open(file.Bytes());
+}
+
+TEST(ModelFile, SumsOfCodesThatDoNotFit32BitsAreRefused) {
+  EXPECT_EQ("", OpenLinear(33025, 255, 8).what);  // 2^31 - 33023
+  EXPECT_EQ("sums can be too large for 32 bits", OpenLinear(33026, 255, 8).what);
+  EXPECT_EQ("", OpenLinear(65535, 255, 7).what);
+}
+
+TEST(ModelFile, AConcatThatIsTooLargeIsRefused) {
+  ModelFile file;
+  const int image = file.AddInput(lbm::TensorType::F32, {1, 4096, 4097, 1});
+  file.AddOutput(file.AddConcat(std::vector<int>(16, image)));
+  EXPECT_EQ("the result is too large", Open(file.Bytes()).what);
 }
 
 void Move(lbm::Segment* segment, uint32_t offset) {

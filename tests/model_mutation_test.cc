@@ -1,6 +1,6 @@
-// 20,000 random mutations of a model file: half of them in header or table, half with the checksums
-// made right again, so that what lies behind them is reached. Whatever still opens is run: no
-// crash, no sanitizer report. Run it with -fsanitize=address,undefined (the preset `dev`).
+// 20,000 random mutations of each of two model files: half of them in header or table, half with
+// the checksums made right again, so that what lies behind them is reached. Whatever still opens is
+// run: no crash, no sanitizer report. Run it with -fsanitize=address,undefined (the preset `dev`).
 #include <gtest/gtest.h>
 
 #include <map>
@@ -114,8 +114,7 @@ lbrt_status OpenAndRun(const std::vector<uint8_t>& file, const char* isa, size_t
   return LBRT_OK;
 }
 
-TEST(ModelMutation, TwentyThousandMutationsAreRefusedOrRun) {
-  ModelFile tiny = TinyModel();
+void MutateTwentyThousandTimes(ModelFile tiny) {
   tiny.alignment = lbm::kMinSegmentAlignment;  // few bytes between segments, where only zeros pass
   const std::vector<uint8_t> original = tiny.Bytes();
   lbm::Header header;
@@ -136,7 +135,7 @@ TEST(ModelMutation, TwentyThousandMutationsAreRefusedOrRun) {
     if (random.Chance(2)) file.resize(random.Bits() % (file.size() + 64));
     if (sealed && file.size() >= sizeof(header)) Seal(&file);
     ++statuses[OpenAndRun(file, isas[static_cast<size_t>(i) % isas.size()].c_str(), &run)];
-    ASSERT_FALSE(HasFailure()) << "mutation " << i;
+    ASSERT_FALSE(testing::Test::HasFailure()) << "mutation " << i;
   }
   // The mutations reach what they are meant to reach.
   EXPECT_GT(run, 1'000u);
@@ -146,6 +145,11 @@ TEST(ModelMutation, TwentyThousandMutationsAreRefusedOrRun) {
   EXPECT_GT(statuses[LBRT_NOT_A_MODEL], 10u);
   EXPECT_GT(statuses[LBRT_NEEDS_FEATURE], 5u);
 }
+
+TEST(ModelMutation, TwentyThousandMutationsAreRefusedOrRun) {
+  MutateTwentyThousandTimes(TinyModel());
+}
+TEST(ModelMutation, SoAreThoseOfAModelOfCodes) { MutateTwentyThousandTimes(TinyCodesModel()); }
 
 }  // namespace
 }  // namespace lbrt

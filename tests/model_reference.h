@@ -12,7 +12,7 @@ namespace lbrt {
 
 struct PlainTensor {
   size_t n = 0, h = 0, w = 0, c = 0;
-  std::vector<float> values;  // +-1 for bits, 0..255 for u8
+  std::vector<float> values;  // +-1 for bits, 0..255 for u8 and codes
 
   size_t image() const { return h * w * c; }
 };
@@ -28,6 +28,8 @@ class PlainModel {
       if (const auto* eltwise = op->body.AsEltwise())
         RunStages(eltwise->stages, tensors_[eltwise->input]);
       if (const auto* pool = op->body.AsAvgPool()) Run(*pool);
+      if (const auto* pool = op->body.AsMaxPool()) Run(*pool);
+      if (const auto* concat = op->body.AsConcat()) Run(*concat);
     }
   }
 
@@ -51,12 +53,21 @@ class PlainModel {
     const size_t row = (elements + 31) / 32 * 4;
     for (size_t i = 0; i < weights.size(); ++i) {
       const size_t o = i / elements, k = i % elements;
-      if (conv.kind == lbm::WeightKind::Sign) {
-        const uint8_t byte = file_.segments[conv.planes[0]][o * row + k / 8];
-        weights[i] = (byte >> (k % 8)) & 1 ? 1 : -1;
-      } else {
-        for (uint32_t plane : conv.planes)
-          weights[i] = weights[i] * 256 + static_cast<int8_t>(file_.segments[plane][i]);
+      const auto bit = [&](uint32_t plane) {
+        return (file_.segments[plane][o * row + k / 8] >> (k % 8)) & 1;
+      };
+      int32_t& w = weights[i];
+      switch (conv.kind) {
+        case lbm::WeightKind::Sign:
+        case lbm::WeightKind::Odd:
+          for (uint32_t plane : conv.planes) w = w * 2 + (bit(plane) ? 1 : -1);
+          break;
+        case lbm::WeightKind::Ternary:
+          w = bit(conv.planes[1]) == 0 ? 0 : bit(conv.planes[0]) ? 1 : -1;
+          break;
+        default:
+          for (uint32_t plane : conv.planes)
+            w = w * 256 + static_cast<int8_t>(file_.segments[plane][i]);
       }
     }
     return weights;
@@ -100,19 +111,38 @@ class PlainModel {
       };
       const std::vector<float> a = stage->a ? Numbers(*stage->a) : std::vector<float>{1.0f};
       const std::vector<float> b = stage->b ? Numbers(*stage->b) : std::vector<float>{0.0f};
+      const std::vector<float> slopes =
+          stage->slopes ? Numbers(*stage->slopes) : std::vector<float>{0.0f};
+      const auto operand = [&](int32_t tensor) -> const std::vector<float>& {
+        return tensors_[static_cast<size_t>(tensor)].values;
+      };
       for (size_t i = 0; i < z.values.size(); ++i) {
         float& value = z.values[i];
         const size_t c = i % z.c, x = i / z.c % z.w, y = i / z.c / z.w % z.h;
         const size_t cls = b.size() > z.c ? BorderClass(*border, y, x) : 0;
-        if (stage->a || stage->b) value = Affine(value, at(a, c), at(b, cls * z.c + c));
-        if (stage->add >= 0) value += tensors_[static_cast<size_t>(stage->add)].values[i];
-        if (stage->activation == lbm::Activation::Relu) value = Relu(value);
-        if (stage->activation == lbm::Activation::Hardtanh) value = Hardtanh(value);
+        if (stage->base >= 0) {
+          value = Affine(value, at(a, c), operand(stage->base)[i]);
+        } else if (stage->a || stage->b) {
+          value = Affine(value, at(a, c), at(b, cls * z.c + c));
+        }
+        if (stage->add >= 0) value += operand(stage->add)[i];
+        switch (stage->activation) {
+          case lbm::Activation::None: break;
+          case lbm::Activation::Relu: value = Relu(value); break;
+          case lbm::Activation::Hardtanh: value = Hardtanh(value); break;
+          case lbm::Activation::ClipUnit: value = ClipUnit(value); break;
+          case lbm::Activation::PRelu: value = PRelu(value, at(slopes, c)); break;
+        }
       }
       if (stage->out_f32 >= 0) tensors_[static_cast<size_t>(stage->out_f32)] = z;
       if (stage->out_sign >= 0) {
         PlainTensor& signs = tensors_[static_cast<size_t>(stage->out_sign)] = z;
         for (float& value : signs.values) value = SignBit(value) ? 1.0f : -1.0f;
+      }
+      if (stage->out_codes >= 0) {
+        PlainTensor& codes = tensors_[static_cast<size_t>(stage->out_codes)] = z;
+        for (float& value : codes.values)
+          value = ActivationCode(value, stage->codes->inverse_step(), stage->codes->levels());
       }
     }
   }
@@ -135,6 +165,28 @@ class PlainModel {
       reference::AveragePool(shape, x.values.data() + n * x.image(), scale, pool.pad_before,
                              pool.pad_after, y.values.data() + n * y.image());
     tensors_[pool.output] = y;
+  }
+
+  void Run(const lbm::MaxPoolT& pool) {
+    const PlainTensor& x = tensors_[pool.input];
+    const reference::Convolution shape = {x.h, x.w, x.c, 0, PlainWindow(*pool.window)};
+    PlainTensor y = {x.n, shape.out_height(), shape.out_width(), x.c, {}};
+    y.values.resize(y.n * y.image());
+    for (size_t n = 0; n < x.n; ++n)
+      reference::MaxPool(shape, x.values.data() + n * x.image(), y.values.data() + n * y.image());
+    tensors_[pool.output] = y;
+  }
+
+  void Run(const lbm::ConcatT& concat) {
+    const PlainTensor& first = tensors_[concat.inputs[0]];
+    PlainTensor y = {first.n, first.h, first.w, 0, {}};
+    for (uint32_t input : concat.inputs) y.c += tensors_[input].c;
+    for (size_t pixel = 0; pixel < y.n * y.h * y.w; ++pixel)
+      for (uint32_t input : concat.inputs) {
+        const PlainTensor& x = tensors_[input];
+        for (size_t c = 0; c < x.c; ++c) y.values.push_back(x.values[pixel * x.c + c]);
+      }
+    tensors_[concat.output] = y;
   }
 
   const ModelFile& file_;

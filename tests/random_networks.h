@@ -47,6 +47,26 @@ inline std::vector<int32_t> RandomCodes(size_t count, int low, int high, Random*
   return values;
 }
 
+// Weights of a kind, [o][k], as planes of a file: +-1, f32, -1 to 1, odd numbers of `bits` bits, or
+// integers of `bits` / 8 limbs.
+inline std::vector<uint32_t> AddRandomWeights(ModelFile* file, lbm::WeightKind kind, int bits,
+                                              size_t outputs, size_t count, Random* random) {
+  switch (kind) {
+    case lbm::WeightKind::Sign: return file->AddSigns(RandomSigns(count, random), outputs);
+    case lbm::WeightKind::Float: return file->AddFloatWeights(RandomFloats(count, 1.0f, random));
+    case lbm::WeightKind::Ternary:
+      return file->AddTernary(RandomCodes(count, -1, 1, random), outputs);
+    case lbm::WeightKind::Odd: {
+      std::vector<int32_t> weights = RandomCodes(count, 0, (1 << bits) - 1, random);
+      for (int32_t& w : weights) w = 2 * w - (1 << bits) + 1;
+      return file->AddOdd(weights, outputs, bits);
+    }
+    case lbm::WeightKind::Fixed: break;
+  }
+  const int most = bits == 8 ? 127 : bits == 16 ? 32639 : 8355711;
+  return file->AddFixed(RandomCodes(count, -most, most, random), bits / 8);
+}
+
 class RandomNetwork {
  public:
   explicit RandomNetwork(uint64_t seed) : random_(seed) {
@@ -73,6 +93,7 @@ class RandomNetwork {
     lbm::TensorType type;
     int h, w, c;
     int tensor = -1;
+    int levels = 0;  // of codes
   };
 
   void AddInput(Value value, int batch) {
@@ -100,11 +121,44 @@ class RandomNetwork {
 
   void AddRandomOp() {
     const Value x = AnyValue();
-    if (x.type == lbm::TensorType::F32 && random_.Chance(narrow_ ? 100 : 30)) {
+    const bool f32 = x.type == lbm::TensorType::F32;
+    if (f32 && random_.Chance(narrow_ ? 100 : 30)) {
       random_.Chance(50) ? AddPool(x) : AddStages(file_.AddEltwise(x.tensor), x, 0);
-      return;
+    } else if (!narrow_ && x.type != lbm::TensorType::U8 &&
+               random_.Chance(x.type == lbm::TensorType::Bits ? 50 : 30)) {
+      AddMaxPoolConcatOrEltwise(x);
+    } else {
+      AddConv(x);
     }
-    AddConv(x);
+  }
+
+  void AddMaxPoolConcatOrEltwise(Value x) {
+    const int choice = random_.Among({1, 2, 2, 3});
+    if (choice == 1) {
+      const Window w = AnyWindow(x);
+      x.tensor = file_.AddMaxPool(x.tensor, w);
+      x.h = OutputHeight(w, x.h);
+      x.w = OutputWidth(w, x.w);
+      values_.push_back(x);
+    } else if (choice == 2) {
+      std::vector<int> inputs = {x.tensor};
+      for (const Value& other : std::vector<Value>(values_))
+        if (other.type == x.type && other.h == x.h && other.w == x.w && other.levels == x.levels &&
+            inputs.size() < 16 && random_.Chance(70)) {
+          inputs.push_back(other.tensor);
+          x.c += other.c;
+        }
+      if (inputs.size() == 1) {
+        inputs.push_back(x.tensor);
+        x.c *= 2;
+      }
+      if (x.c > 100) return;
+      x.tensor = file_.AddConcat(inputs);
+      values_.push_back(x);
+    } else {
+      x.type = lbm::TensorType::F32;
+      AddStages(file_.AddEltwise(x.tensor), x, 0);
+    }
   }
 
   Window AnyWindow(const Value& x) {
@@ -137,18 +191,18 @@ class RandomNetwork {
     const size_t outputs = static_cast<size_t>(channels);
     const size_t count = outputs * static_cast<size_t>(w.taps() * x.c);
     lbm::WeightKind kind = lbm::WeightKind::Sign;
-    std::vector<uint32_t> planes;
     if (x.type == lbm::TensorType::U8) {
       kind = lbm::WeightKind::Fixed;
-      const int limbs = random_.Between(1, 3);
-      const int most = limbs == 1 ? 127 : limbs == 2 ? 32639 : 8355711;
-      planes = file_.AddFixed(RandomCodes(count, -most, most, &random_), limbs);
-    } else if (x.type == lbm::TensorType::F32 && random_.Chance(40)) {
+    } else if (x.type == lbm::TensorType::F32 && random_.Chance(30)) {
       kind = lbm::WeightKind::Float;
-      planes = file_.AddFloatWeights(RandomFloats(count, 1.0f, &random_));
-    } else {
-      planes = file_.AddSigns(RandomSigns(count, &random_), outputs);
+    } else if (!narrow_ && random_.Chance(x.type == lbm::TensorType::Codes ? 80 : 40)) {
+      kind = random_.Among(
+          {lbm::WeightKind::Ternary, lbm::WeightKind::Odd, lbm::WeightKind::Fixed});
     }
+    const int bits =
+        kind == lbm::WeightKind::Fixed ? 8 * random_.Between(1, 3) : random_.Between(2, 8);
+    const std::vector<uint32_t> planes =
+        AddRandomWeights(&file_, kind, bits, outputs, count, &random_);
     const int classes = kind == lbm::WeightKind::Fixed
                             ? BorderRows(w, x.h).classes() * BorderColumns(w, x.w).classes()
                             : 0;
@@ -163,6 +217,12 @@ class RandomNetwork {
     y.tensor =
         file_.AddAvgPool(x.tensor, w, static_cast<uint32_t>(before), static_cast<uint32_t>(after));
     values_.push_back(y);
+  }
+
+  // Whether a stage that makes y's shape can read it.
+  static bool Fits(const Value& other, const Value& y) {
+    return other.type == lbm::TensorType::F32 && other.h == y.h && other.w == y.w &&
+           other.c == y.c;
   }
 
   // One or two stages that make tensors of y's shape. Scales that keep sums near 0, where signs
@@ -180,15 +240,20 @@ class RandomNetwork {
       if (random_.Chance(75)) b = RandomFloats(random_.Chance(80) ? channels : 1, 1.0f, &random_);
       if (i == 0 && classes > 0 && random_.Chance(70))
         b = RandomFloats(channels * static_cast<size_t>(classes), 1.0f, &random_);
-      file_.SetAffine(stage, a, b);
+      if (!narrow_ && random_.Chance(20)) {
+        for (const Value& other : before)
+          if (Fits(other, y)) stage.base = other.tensor;
+      }
+      file_.SetAffine(stage, a, stage.base < 0 ? b : std::vector<float>{});
       if (random_.Chance(60)) {
         for (const Value& other : before)
-          if (other.type == lbm::TensorType::F32 && other.h == y.h && other.w == y.w &&
-              other.c == y.c)
-            stage.add = other.tensor;
+          if (Fits(other, y)) stage.add = other.tensor;
       }
       stage.activation =
-          random_.Among({lbm::Activation::None, lbm::Activation::Relu, lbm::Activation::Hardtanh});
+          random_.Among({lbm::Activation::None, lbm::Activation::Relu, lbm::Activation::Hardtanh,
+                         lbm::Activation::ClipUnit});
+      if (!narrow_ && random_.Chance(20))
+        file_.SetPRelu(stage, RandomFloats(random_.Chance(80) ? channels : 1, 1.0f, &random_));
       const bool last = i + 1 == stages;
       const bool f32 = random_.Chance(last ? 65 : 50);
       if (f32) {
@@ -200,6 +265,14 @@ class RandomNetwork {
         signs.type = lbm::TensorType::Bits;
         signs.tensor = file_.StoreSign(stage);
         values_.push_back(signs);
+      }
+      if (!narrow_ && random_.Chance(50)) {
+        Value codes = y;
+        codes.type = lbm::TensorType::Codes;
+        codes.levels = random_.Among({1, 2, 3, 3, 15, 15, 100, 255});
+        const float inverse_step = random_.Among({0.5f, 1.0f, 3.7f, 60.0f});
+        codes.tensor = file_.StoreCodes(stage, inverse_step, codes.levels);
+        values_.push_back(codes);
       }
     }
   }

@@ -102,18 +102,85 @@ void ExpectPlainResults(const ModelFile& file, const std::vector<PlainTensor>& i
 }
 
 TEST(Runtime, EveryTensorOfRandomNetworksIsRightToTheBitOnEveryInstructionSet) {
-  std::map<std::string, int> ops_of_kernel;
+  std::map<std::string, int> ops_of_kernel, ops_of_precision;
   for (uint64_t seed = 0; seed < 300; ++seed) {
     const RandomNetwork network(seed);
     ExpectPlainResults(network.file(), network.inputs(), "network " + std::to_string(seed));
     if (HasFatalFailure()) return;
     const Model model(network.file().Bytes());
-    for (size_t i = 0; i < model.info().ops; ++i) ++ops_of_kernel[model.op(i).kernel];
+    for (size_t i = 0; i < model.info().ops; ++i) {
+      ++ops_of_kernel[model.op(i).kernel];
+      ++ops_of_precision[model.op(i).precision];
+    }
   }
   for (const char* kernel : {"xor_popcount_tile", "xor_popcount_lanes", "sign_sum_tile", "fma_tile",
                              "fixed_point_tile", "fixed_point_lanes", "average_pool_lanes",
-                             "average_pool_rows", "epilogue_rows", "epilogue_lanes"})
+                             "average_pool_rows", "epilogue_rows", "epilogue_lanes", "dot_tile",
+                             "max_pool_f32", "max_pool_codes", "or", "copy", "append_bits"})
     EXPECT_GT(ops_of_kernel[kernel], 10) << kernel;
+  for (const char* precision : {"1x1", "ternx1", "1x2", "ternx4", "ternxf32", "1xf32", "f32xf32"})
+    EXPECT_GT(ops_of_precision[precision], 0) << precision;
+}
+
+// One convolution of each kind of weights with each type of input it goes with, padded, on channels
+// that are no whole words; with and without a ring around the codes (a pool of them wants none).
+TEST(Runtime, EveryKindOfWeightsMeetsEveryTypeOfInput) {
+  using Kind = lbm::WeightKind;
+  const std::pair<Kind, int> kinds[] = {
+      {Kind::Sign, 1}, {Kind::Ternary, 2}, {Kind::Odd, 2},   {Kind::Odd, 3},    {Kind::Odd, 4},
+      {Kind::Odd, 5},  {Kind::Odd, 6},     {Kind::Odd, 7},   {Kind::Odd, 8},    {Kind::Fixed, 8},
+      {Kind::Fixed, 16}, {Kind::Fixed, 24}, {Kind::Float, 32}};
+  const char* const weights_text[] = {"1", "tern", "2", "3",  "4",   "5",  "6",
+                                      "7", "8",    "i8", "i16", "i24", "f32"};
+  const std::pair<int, const char*> inputs[] = {  // levels; 0: bits, -1: f32
+      {-1, "f32"}, {0, "1"}, {1, "1"}, {2, "2"}, {3, "2"}, {15, "4"}, {100, "7"}, {255, "8"}};
+  uint64_t seed = 0;
+  for (size_t k = 0; k < std::size(kinds); ++k)
+    for (const auto& [levels, input_text] : inputs) {
+      if (kinds[k].first == Kind::Float && levels != -1) continue;
+      Random random(++seed);
+      ModelFile file;
+      const int channels = random.Between(1, 40), outputs = random.Between(1, 40);
+      const PlainTensor image = {2, 6, 5, static_cast<size_t>(channels),
+                                 RandomFloats(2 * 6 * 5 * static_cast<size_t>(channels), 2.0f,
+                                              &random)};
+      int x = file.AddInput(lbm::TensorType::F32, {1, 6, 5, channels});
+      if (levels >= 0) {
+        lbm::EltwiseT& eltwise = file.AddEltwise(x);
+        lbm::StageT& stage = file.AddStage(eltwise);
+        x = levels == 0 ? file.StoreSign(stage)
+                        : file.StoreCodes(stage, static_cast<float>(levels), levels);
+        if (random.Chance(50)) file.AddMaxPool(x, SquareWindow(2, 1, 0));
+      }
+      const Window w = {3, 2, random.Between(1, 2), 1, 2, 1, 1, 0};
+      const size_t count = static_cast<size_t>(outputs * 6 * channels);
+      const std::vector<uint32_t> planes =
+          AddRandomWeights(&file, kinds[k].first, kinds[k].second, static_cast<size_t>(outputs),
+                           count, &random);
+      lbm::ConvT& conv =
+          file.AddConv(x, w, kinds[k].first, static_cast<uint32_t>(outputs), planes);
+      file.AddOutput(file.StoreF32(file.AddStage(conv)));
+      const std::string precision = std::string(weights_text[k]) + "x" + input_text;
+      ExpectPlainResults(file, {image}, precision);
+      if (HasFatalFailure()) return;
+      const Model model(file.Bytes());
+      EXPECT_EQ(precision, model.op(model.info().ops - 1).precision);
+    }
+}
+
+// The largest sums that the format allows, in both directions.
+TEST(Runtime, SumsReachTheEdgeOf32Bits) {
+  constexpr size_t kInputs = 33025;
+  ModelFile file;
+  const int image = file.AddInput(lbm::TensorType::F32, {1, 1, 1, kInputs});
+  lbm::EltwiseT& eltwise = file.AddEltwise(image);
+  const int codes = file.StoreCodes(file.AddStage(eltwise), 1.0f, 255);
+  std::vector<int32_t> weights(2 * kInputs, 255);
+  std::fill(weights.begin() + kInputs, weights.end(), -255);
+  lbm::ConvT& conv =
+      file.AddConv(codes, Window{}, lbm::WeightKind::Odd, 2, file.AddOdd(weights, 2, 8));
+  file.AddOutput(file.StoreF32(file.AddStage(conv)));
+  ExpectPlainResults(file, {{1, 1, 1, kInputs, std::vector<float>(kInputs, 300.0f)}}, "edge");
 }
 
 // Runs a model's ops as a session does, but each in `pieces` pieces, the last first.

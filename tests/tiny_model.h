@@ -1,4 +1,4 @@
-// A model of some 2 KB with every kind of op, weight and tensor.
+// Two models of some 2 KB: together they have every kind of op, weight, tensor and epilogue.
 #pragma once
 
 #include "tests/random_networks.h"
@@ -44,6 +44,56 @@ inline ModelFile TinyModel() {
   stage = &file.AddStage(head);
   file.SetAffine(*stage, {}, RandomFloats(3, 1.0f, &random));
   file.AddOutput(file.StoreF32(*stage), "logits");
+  file.table.labels = {"a", "b", "c"};
+  return file;
+}
+
+// Tensors: 0 image u8 [1 4 4 2], 1 to 3 the stem's f32, bits and codes [1 4 4 4], 4 codes of a
+// convolution onto 1, 5 and 6 codes and bits pooled [1 2 2 4], 7 codes of the bits, 8 the two codes
+// [1 2 2 8], 9 to 11 f32 [1 1 1 3]. Ops: 0 fixed, 1 ternary on codes, 2 and 3 max pools, 4 eltwise
+// on bits, 5 concat, 6 8-bit odd on codes, 7 2-bit odd on bits, 8 fixed on f32.
+inline ModelFile TinyCodesModel() {
+  Random random(43);
+  ModelFile file;
+  const int image = file.AddInput(lbm::TensorType::U8, {1, 4, 4, 2}, "image", "mean 0.5");
+  lbm::ConvT& stem = file.AddConv(image, SquareWindow(3, 1, 1), lbm::WeightKind::Fixed, 4,
+                                  file.AddFixed(RandomCodes(4 * 18, -127, 127, &random), 1));
+  lbm::StageT* stage = &file.AddStage(stem);
+  file.SetAffine(*stage, RandomFloats(4, 1e-4f, &random), RandomFloats(4, 1.0f, &random));
+  file.SetPRelu(*stage, RandomFloats(4, 0.5f, &random));
+  const int stream = file.StoreF32(*stage), signs = file.StoreSign(*stage);
+  const int codes = file.StoreCodes(*stage, 3.0f, 3);
+
+  lbm::ConvT& ternary = file.AddConv(codes, SquareWindow(3, 1, 1), lbm::WeightKind::Ternary, 4,
+                                     file.AddTernary(RandomCodes(4 * 36, -1, 1, &random), 4));
+  stage = &file.AddStage(ternary);
+  file.SetAffine(*stage, RandomFloats(4, 0.1f, &random), {});
+  stage->base = stream;
+  stage->activation = lbm::Activation::ClipUnit;
+  const int bytes = file.StoreCodes(*stage, 255.0f, 255);
+
+  const int pooled = file.AddMaxPool(bytes, SquareWindow(3, 2, 1));
+  const int pooled_signs = file.AddMaxPool(signs, SquareWindow(3, 2, 1));
+  lbm::EltwiseT& eltwise = file.AddEltwise(pooled_signs);
+  stage = &file.AddStage(eltwise);
+  file.SetAffine(*stage, RandomFloats(4, 1.0f, &random), {1.0f});
+  const int both = file.AddConcat({pooled, file.StoreCodes(*stage, 100.0f, 255)});
+
+  lbm::ConvT& odd = file.AddConv(
+      both, SquareWindow(2, 1, 0), lbm::WeightKind::Odd, 3,
+      AddRandomWeights(&file, lbm::WeightKind::Odd, 8, 3, 3 * 32, &random));
+  stage = &file.AddStage(odd);
+  file.SetAffine(*stage, {1e-4f}, {});
+  const int sums = file.StoreF32(*stage);
+  lbm::ConvT& small = file.AddConv(
+      pooled_signs, SquareWindow(2, 1, 0), lbm::WeightKind::Odd, 3,
+      AddRandomWeights(&file, lbm::WeightKind::Odd, 2, 3, 3 * 16, &random));
+  stage = &file.AddStage(small);
+  stage->add = sums;
+  const int joined = file.StoreF32(*stage);
+  lbm::ConvT& head = file.AddConv(joined, Window{}, lbm::WeightKind::Fixed, 3,
+                                  file.AddFixed(RandomCodes(9, -32639, 32639, &random), 2));
+  file.AddOutput(file.StoreF32(file.AddStage(head)), "logits");
   file.table.labels = {"a", "b", "c"};
   return file;
 }

@@ -8,8 +8,6 @@
 namespace lbrt {
 namespace {
 
-inline constexpr int kMaxPool = 4096;  // of a window's side: taps stay exact in f32
-
 Refusal Check(const OpView& view) {
   const lbm::AvgPool& pool = *view.op().body_as_AvgPool();
   const ArenaTensor* x = nullptr;
@@ -17,8 +15,17 @@ Refusal Check(const OpView& view) {
   if (x->type != lbm::TensorType::F32) return {"avg_pool wants an f32 input"};
   const int64_t channels = int64_t{pool.pad_before()} + x->shape.c + pool.pad_after();
   Shape result;
-  if (Refusal r = CheckWindow(*pool.window(), kMaxPool, x->shape, channels, &result)) return r;
+  if (Refusal r = CheckWindow(*pool.window(), kMaxPoolKernel, x->shape, channels, &result))
+    return r;
   return MakeTensor(view, pool.output(), lbm::TensorType::F32, result);
+}
+
+OpTensors Tensors(const lbm::Op& op, const ArenaTensor*) {
+  const lbm::AvgPool& pool = *op.body_as_AvgPool();
+  OpTensors tensors;
+  tensors.AddRead(pool.input()).dense = true;
+  tensors.AddMade(pool.output()).dense = true;
+  return tensors;
 }
 
 int64_t LanesGain(const OpView&, const Kernels&) { return 0; }
@@ -72,6 +79,6 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
 
 }  // namespace
 
-const OpDef kAvgPool = {"avg_pool", Check, LanesGain, Prepare};
+extern const OpDef kAvgPool = {"avg_pool", Check, Tensors, LanesGain, Prepare};
 
 }  // namespace lbrt

@@ -14,7 +14,8 @@ Refusal CheckRead(const OpView& view, int64_t index, const ArenaTensor** tensor)
   return {};
 }
 
-Refusal MakeTensor(const OpView& view, int64_t index, lbm::TensorType type, const Shape& shape) {
+Refusal MakeTensor(const OpView& view, int64_t index, lbm::TensorType type, const Shape& shape,
+                   int32_t levels) {
   if (index < 0 || index >= static_cast<int64_t>(view.tensor_count))
     return {"makes a tensor that does not exist", -1, index};
   ArenaTensor& t = view.tensors[index];
@@ -25,6 +26,7 @@ Refusal MakeTensor(const OpView& view, int64_t index, lbm::TensorType type, cons
   if (shape.elements() > kMaxElements)
     return {"makes a tensor that is too large", kMaxElements, shape.elements()};
   t.shape = shape;
+  t.levels = levels;
   t.maker = view.index;
   return {};
 }
@@ -80,6 +82,19 @@ int MostPadding(const Window& w) {
   const int vertical = w.pad_top > w.pad_bottom ? w.pad_top : w.pad_bottom;
   const int horizontal = w.pad_left > w.pad_right ? w.pad_left : w.pad_right;
   return vertical > horizontal ? vertical : horizontal;
+}
+
+const char* ActivationText(const ArenaTensor& x) {
+  constexpr const char* kBits[] = {"1", "2", "3", "4", "5", "6", "7", "8"};
+  size_t bits = 1;
+  switch (x.type) {
+    case lbm::TensorType::U8: return "u8";
+    case lbm::TensorType::F32: return "f32";
+    case lbm::TensorType::Bits: return "1";
+    case lbm::TensorType::Codes:
+      while (x.levels >> bits != 0) ++bits;
+  }
+  return kBits[bits - 1];
 }
 
 int64_t CountTaps(const BorderAxis& ys, const BorderAxis& xs) {

@@ -1,32 +1,95 @@
 // conv: y = stages(sum over the window's valid taps of weight * x); the sum by kind of weights and
 // type of x, as schema/lbm.fbs says.
 //
-//   in   x     u8, f32 or bits [n h w c]
+//   in   x     u8, f32, bits or codes [n h w c]
 //   in   adds  f32, of the result's shape (stages)
-//   out  y     f32 and bits [n oh ow channels] (stages)
+//   out  y     f32, bits and codes [n oh ow channels] (stages)
 #include "runtime/ops/conv.h"
+
+#include <iterator>
 
 namespace lbrt {
 namespace {
 
+// By kind of weights and type of x; null: there is no such sum.
+constexpr const ConvSum* kSums[][4] = {
+    //            U8          F32         Bits        Codes
+    /* Sign    */ {nullptr, &kFloatSum, &kBitsSum, &kCodesSum},
+    /* Float   */ {nullptr, &kFloatSum, nullptr, nullptr},
+    /* Fixed   */ {&kFixedSum, &kFloatSum, &kCodesSum, &kCodesSum},
+    /* Ternary */ {nullptr, &kFloatSum, &kCodesSum, &kCodesSum},
+    /* Odd     */ {nullptr, &kFloatSum, &kCodesSum, &kCodesSum},
+};
+static_assert(std::size(kSums) == static_cast<size_t>(lbm::WeightKind::MAX) + 1 &&
+              std::size(kSums[0]) == static_cast<size_t>(lbm::TensorType::MAX) + 1);
+
+const ConvSum* FindSum(lbm::WeightKind kind, lbm::TensorType type) {
+  return kSums[static_cast<size_t>(kind)][static_cast<size_t>(type)];
+}
+
+// How the file stores a kind of weights.
+struct Storage {
+  WeightForm form;
+  uint32_t least_planes, most_planes;
+  int64_t element_bits;
+  bool most_significant_first;  // kernels want the least significant plane first
+  const char* name[8];          // for people, by planes
+};
+constexpr Storage kStorage[] = {
+    {WeightForm::kSigns, 1, 1, 1, false, {"1"}},
+    {WeightForm::kFloats, 1, 1, 32, false, {"f32"}},
+    {WeightForm::kLimbs, 1, 3, 8, true, {"i8", "i16", "i24"}},
+    {WeightForm::kTernary, 2, 2, 1, false, {"", "tern"}},
+    {WeightForm::kOdd, 2, 8, 1, true, {"", "2", "3", "4", "5", "6", "7", "8"}},
+};
+static_assert(std::size(kStorage) == std::size(kSums));
+
+const Storage& StorageOf(const lbm::Conv& conv) {
+  return kStorage[static_cast<size_t>(conv.kind())];
+}
+
+// Bytes of one output channel in each plane of the file.
+int64_t RowBytes(const Storage& storage, int64_t elements) {
+  return storage.element_bits == 1 ? (elements + 31) / 32 * 4 : elements * storage.element_bits / 8;
+}
+
+// Planes of bits: those behind the elements of a row are zero, and no ternary weight is +1 and 0.
+Refusal CheckBits(const FileView& file, const lbm::Conv& conv, int64_t elements) {
+  const auto words = [&](uint32_t plane) {
+    return reinterpret_cast<const Word*>(file.data(conv.planes()->Get(plane)));
+  };
+  const size_t row_words = static_cast<size_t>(RowBytes(StorageOf(conv), elements) / 4);
+  if (elements % 32 != 0)
+    for (uint32_t plane = 0; plane < conv.planes()->size(); ++plane)
+      for (size_t o = 1; o <= conv.channels(); ++o)
+        if (words(plane)[o * row_words - 1] >> (elements % 32) != 0)
+          return {"the padding bits of a weight row are not zero"};
+  if (conv.kind() != lbm::WeightKind::Ternary) return {};
+  for (size_t i = 0; i < row_words * conv.channels(); ++i)
+    if ((words(0)[i] & ~words(1)[i]) != 0) return {"a ternary weight is both +1 and 0"};
+  return {};
+}
+
 Refusal CheckPlanes(const FileView& file, const lbm::Conv& conv, int64_t elements) {
   const auto& planes = *conv.planes();
-  const bool fixed = conv.kind() == lbm::WeightKind::Fixed;
-  if (planes.size() < 1 || planes.size() > (fixed ? 3u : 1u))
-    return {"weights have too few or too many planes", fixed ? 3 : 1, planes.size()};
-  const int64_t row_bytes = WeightRowBytes(conv.kind(), elements);
+  const Storage& storage = StorageOf(conv);
+  if (planes.size() < storage.least_planes || planes.size() > storage.most_planes)
+    return {"weights have too few or too many planes", storage.most_planes, planes.size()};
   for (uint32_t plane : planes)
-    if (Refusal r = CheckSegment(file, plane, row_bytes * conv.channels())) return r;
-
+    if (Refusal r = CheckSegment(file, plane, RowBytes(storage, elements) * conv.channels()))
+      return r;
   if (conv.kind() == lbm::WeightKind::Float)
     return CheckFiniteFloats(file, planes.Get(0), 0, elements * conv.channels());
-  if (conv.kind() == lbm::WeightKind::Sign && elements % 32 != 0) {
-    const auto* words = reinterpret_cast<const Word*>(file.data(planes.Get(0)));
-    const size_t row_words = static_cast<size_t>(row_bytes / 4);
-    for (size_t o = 1; o <= conv.channels(); ++o)
-      if (words[o * row_words - 1] >> (elements % 32) != 0)
-        return {"the padding bits of a weight row are not zero"};
-  }
+  return storage.element_bits == 1 ? CheckBits(file, conv, elements) : Refusal{};
+}
+
+// Sums of codes fit int32. Those of limbs do by the number of elements, and are combined in int64.
+Refusal CheckSums(const lbm::Conv& conv, const ArenaTensor& x, int64_t elements) {
+  if (x.type != lbm::TensorType::Codes || conv.kind() == lbm::WeightKind::Fixed) return {};
+  const bool odd = conv.kind() == lbm::WeightKind::Odd;
+  const int64_t most_weight = odd ? (int64_t{1} << conv.planes()->size()) - 1 : 1;
+  const int64_t most = elements * most_weight * x.levels;
+  if (most > INT32_MAX) return {"sums can be too large for 32 bits", INT32_MAX, most};
   return {};
 }
 
@@ -34,18 +97,10 @@ Refusal Check(const OpView& view) {
   const lbm::Conv& conv = *view.op().body_as_Conv();
   const ArenaTensor* x = nullptr;
   if (Refusal r = CheckRead(view, conv.input(), &x)) return r;
-  switch (conv.kind()) {
-    case lbm::WeightKind::Sign:
-      if (x->type == lbm::TensorType::U8) return {"signs as weights want f32 or bits, not u8"};
-      break;
-    case lbm::WeightKind::Float:
-      if (x->type != lbm::TensorType::F32) return {"f32 weights want an f32 input"};
-      break;
-    case lbm::WeightKind::Fixed:
-      if (x->type != lbm::TensorType::U8) return {"fixed-point weights want a u8 input"};
-      break;
-    default: return {"unknown kind of weights", -1, static_cast<int64_t>(conv.kind())};
-  }
+  if (conv.kind() > lbm::WeightKind::MAX)
+    return {"unknown kind of weights", -1, static_cast<int64_t>(conv.kind())};
+  const ConvSum* sum = FindSum(conv.kind(), x->type);
+  if (sum == nullptr) return {"no convolution of such weights with an input of such a type"};
   Shape result;
   if (Refusal r = CheckWindow(*conv.window(), kMaxKernel, x->shape, conv.channels(), &result))
     return r;
@@ -53,55 +108,71 @@ Refusal Check(const OpView& view) {
       int64_t{conv.window()->kernel_h()} * conv.window()->kernel_w() * x->shape.c;
   if (elements * conv.channels() > kMaxElements)
     return {"too many weights", kMaxElements, elements * conv.channels()};
-  const bool fixed = conv.kind() == lbm::WeightKind::Fixed;
-  if (fixed && elements > static_cast<int64_t>(kMaxFixedPointElements))
-    return {"too many fixed-point weights per output", kMaxFixedPointElements, elements};
+  if (elements > sum->most_elements)
+    return {"too many weights per output for exact sums", sum->most_elements, elements};
   if (Refusal r = CheckPlanes(view.file, conv, elements)) return r;
+  if (Refusal r = CheckSums(conv, *x, elements)) return r;
   const Window window = ToWindow(*conv.window());
   const int64_t classes = BorderRows(window, x->shape.h).classes() *
                           int64_t{BorderColumns(window, x->shape.w).classes()};
+  const bool fixed = conv.kind() == lbm::WeightKind::Fixed;
   return CheckStages(view, *conv.stages(), result, fixed ? classes : 0);
+}
+
+// A ring of zeros is worth having where it may be read: f32 weights visit valid taps only, and bits
+// that meet others than +-1 weights are copied.
+OpTensors Tensors(const lbm::Op& op, const ArenaTensor* tensors) {
+  const lbm::Conv& conv = *op.body_as_Conv();
+  const bool bits = tensors[conv.input()].type == lbm::TensorType::Bits;
+  const bool ring = bits ? conv.kind() == lbm::WeightKind::Sign
+                         : conv.kind() != lbm::WeightKind::Float;
+  OpTensors result;
+  OpTensors::Read& x = result.AddRead(conv.input());
+  x.ordered = false;
+  x.ring = ring ? MostPadding(ToWindow(*conv.window())) : 0;
+  AddTensors(*conv.stages(), &result);
+  return result;
 }
 
 int64_t LanesGain(const OpView& view, const Kernels& kernels) {
   const lbm::Conv& conv = *view.op().body_as_Conv();
-  if (conv.channels() > kMostLanesChannels) return kNoLanes;
-  if (conv.kind() == lbm::WeightKind::Fixed) return 0;
-  return view.tensors[conv.input()].type == lbm::TensorType::Bits ? BitsConvLanesGain(view, kernels)
-                                                                  : kNoLanes;
+  if (conv.channels() > kMostLanesChannels || !StagesKnowLanes(*conv.stages())) return kNoLanes;
+  return FindSum(conv.kind(), view.tensors[conv.input()].type)->lanes(view, kernels);
+}
+
+// "4x8", in the model's memory.
+const char* PrecisionText(const lbm::Conv& conv, const ArenaTensor& x, Allocator& allocator) {
+  constexpr size_t kMost = 16;
+  char* text = allocator.Take<char>(kMost);
+  if (text == nullptr) return "";
+  size_t length = 0;
+  for (const char* part : {StorageOf(conv).name[conv.planes()->size() - 1], "x", ActivationText(x)})
+    while (*part != 0) text[length++] = *part++;
+  text[length] = 0;
+  return text;
 }
 
 PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
   const lbm::Conv& conv = *view.op().body_as_Conv();
-  if (conv.kind() == lbm::WeightKind::Fixed) return PrepareFixedConv(view, kernels, memory);
-  return view.tensors[conv.input()].type == lbm::TensorType::Bits
-             ? PrepareBitsConv(view, kernels, memory)
-             : PrepareFloatConv(view, kernels, memory);
+  const ArenaTensor& x = view.tensors[conv.input()];
+  PreparedOp prepared = FindSum(conv.kind(), x.type)->prepare(view, kernels, memory);
+  prepared.precision = PrecisionText(conv, x, memory.allocator);
+  return prepared;
 }
 
 }  // namespace
 
-const OpDef kConv = {"conv", Check, LanesGain, Prepare};
-
-int64_t WeightRowBytes(lbm::WeightKind kind, int64_t elements) {
-  switch (kind) {
-    case lbm::WeightKind::Sign: return (elements + 31) / 32 * 4;
-    case lbm::WeightKind::Float: return elements * 4;
-    case lbm::WeightKind::Fixed: break;
-  }
-  return elements;
-}
+extern const OpDef kConv = {"conv", Check, Tensors, LanesGain, Prepare};
 
 WeightRows ConvView::Rows(const FileView& file) const {
+  const Storage& storage = StorageOf(conv);
   WeightRows rows = {};
-  rows.form = conv.kind() == lbm::WeightKind::Sign    ? WeightForm::kSigns
-              : conv.kind() == lbm::WeightKind::Float ? WeightForm::kFloats
-                                                      : WeightForm::kLimbs;
+  rows.form = storage.form;
   rows.planes = conv.planes()->size();
-  for (uint32_t i = 0; i < rows.planes; ++i)  // kernels want the least significant limb first
-    rows.plane[rows.planes - 1 - i] = file.data(conv.planes()->Get(i));
-  rows.row_bytes =
-      static_cast<size_t>(WeightRowBytes(conv.kind(), static_cast<int64_t>(elements())));
+  for (uint32_t i = 0; i < rows.planes; ++i)
+    rows.plane[storage.most_significant_first ? rows.planes - 1 - i : i] =
+        file.data(conv.planes()->Get(i));
+  rows.row_bytes = static_cast<size_t>(RowBytes(storage, static_cast<int64_t>(elements())));
   rows.outputs = outputs();
   rows.runs = kernel_h();
   rows.run = kernel_w() * in_channels();
@@ -114,19 +185,20 @@ uint64_t ConvView::WeightBytes(const FileView& file) const {
   return bytes;
 }
 
-ConvState PrepareConvState(const OpView& view, const ConvView& c, const Kernels& kernels,
-                           const Packing& packing, bool lanes, ModelMemory& memory,
-                           PreparedOp* prepared) {
-  ConvState state;
-  state.kernels = &kernels;
-  state.weights.rows = c.Rows(view.file);
-  state.weights.packed = nullptr;
-  if (const size_t bytes = packing.bytes(state.weights.rows); bytes != 0) {
-    auto* packed = memory.allocator.Take<uint8_t>(bytes, kPackedAlignment);
-    if (packed != nullptr) packing.pack(state.weights.rows, packed);
-    state.weights.packed = packed;
-    memory.repacked_bytes += bytes;
+Weights PackWeights(const WeightRows& rows, const Packing& packing, ModelMemory& memory) {
+  Weights weights = {rows, nullptr};
+  if (const size_t bytes = packing.bytes(rows); bytes != 0) {
+    uint8_t* packed = memory.TakeRepacked(bytes);
+    if (packed != nullptr) packing.pack(rows, packed);
+    weights.packed = packed;
   }
+  return weights;
+}
+
+ConvState PrepareConvState(const OpView& view, const ConvView& c, const Kernels& kernels,
+                           bool lanes, ModelMemory& memory, PreparedOp* prepared, size_t arrays) {
+  ConvState state = {};
+  state.kernels = &kernels;
   state.x = PlaceOf(c.x);
   state.stages =
       PrepareStages(view, *c.conv.stages(), c.result, lanes, c.ys, c.xs, kernels, memory.allocator);
@@ -150,7 +222,7 @@ ConvState PrepareConvState(const OpView& view, const ConvView& c, const Kernels&
   } else {
     state.acc_stride = RoundUp(c.outputs(), kernels.panel);
     const size_t pixel_bytes = state.acc_stride * sizeof(float);
-    const size_t tiles = kScratchTarget / (pixel_bytes * kernels.tile_rows);
+    const size_t tiles = kScratchTarget / (pixel_bytes * arrays * kernels.tile_rows);
     state.block = (tiles < 1 ? 1 : tiles) * kernels.tile_rows;
     if (state.block > c.out_w()) state.block = c.out_w();
     state.acc_bytes = state.block * pixel_bytes;

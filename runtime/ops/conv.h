@@ -1,14 +1,12 @@
-// What the kinds of convolution share. conv.cc checks them all; conv_bits.cc, conv_float.cc and
-// conv_fixed.cc prepare and run them.
+// What the kinds of convolution share. conv.cc checks them all and has the table of them;
+// conv_bits.cc, conv_codes.cc, conv_fixed.cc and conv_float.cc prepare and run them.
 #pragma once
 
+#include "runtime/ops/border.h"
 #include "runtime/ops/checks.h"
 #include "runtime/ops/stages.h"
 
 namespace lbrt {
-
-// Of convolutions, either side; bounds the number of border classes.
-inline constexpr int kMaxKernel = 16;
 
 // Scratch of sums is kept within this: it and the weights at work share an L1 cache of 32 KiB.
 inline constexpr size_t kScratchTarget = 16 * 1024;
@@ -42,8 +40,13 @@ struct ConvView {
   BorderAxis ys, xs;  // outputs and valid taps along each axis
 };
 
-// Bytes of one output channel in each plane of the file.
-int64_t WeightRowBytes(lbm::WeightKind kind, int64_t elements);
+// Of some kind of weights and type of input, how its sums are computed.
+struct ConvSum {
+  int64_t most_elements;  // of a window
+  int64_t (*lanes)(const OpView& view, const Kernels& kernels);
+  PreparedOp (*prepare)(const OpView& view, const Kernels& kernels, ModelMemory& memory);
+};
+extern const ConvSum kBitsSum, kCodesSum, kFixedSum, kFloatSum;
 
 // What every run of a convolution starts from.
 struct ConvState {
@@ -62,11 +65,15 @@ struct ConvState {
   }
 };
 
-// Fills a state but for kernels' own tables, and the block sizes for the order chosen. Scratch of
-// prepared.scratch_bytes so far holds sums and `between`.
+// What a kernel's packing makes of rows.
+Weights PackWeights(const WeightRows& rows, const Packing& packing, ModelMemory& memory);
+
+// Fills a state but for weights and kernels' own tables: the stages, and the block sizes for the
+// order chosen, where a kernel makes `arrays` sums of each output. Scratch of
+// prepared.scratch_bytes so far holds one of them and `between`.
 ConvState PrepareConvState(const OpView& view, const ConvView& c, const Kernels& kernels,
-                           const Packing& packing, bool lanes, ModelMemory& memory,
-                           PreparedOp* prepared);
+                           bool lanes, ModelMemory& memory, PreparedOp* prepared,
+                           size_t arrays = 1);
 
 // Copies a state into the model's memory.
 template <typename State>
@@ -86,10 +93,5 @@ inline RowPosition RowAt(size_t unit, size_t end, size_t height) {
   const size_t left = height - y;
   return {unit / height, y, left < end - unit ? left : end - unit};
 }
-
-int64_t BitsConvLanesGain(const OpView& view, const Kernels& kernels);
-PreparedOp PrepareBitsConv(const OpView& view, const Kernels& kernels, ModelMemory& memory);
-PreparedOp PrepareFloatConv(const OpView& view, const Kernels& kernels, ModelMemory& memory);
-PreparedOp PrepareFixedConv(const OpView& view, const Kernels& kernels, ModelMemory& memory);
 
 }  // namespace lbrt

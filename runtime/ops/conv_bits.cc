@@ -35,34 +35,18 @@ int32_t CountBits(const uint8_t* row, size_t begin, size_t count) {
   return ones;
 }
 
-// base [class][stride]; columns behind the outputs stay 0.
 const int32_t* BaseTable(const ConvView& c, const WeightRows& rows, size_t stride,
                          Allocator& allocator) {
-  const size_t columns = CountClasses(c.xs);
-  const uint64_t count = uint64_t{CountClasses(c.ys)} * columns * stride;
-  int32_t* base = allocator.Take<int32_t>(count, kMemoryAlignment);
-  if (base == nullptr) return nullptr;
-  std::memset(base, 0, static_cast<size_t>(count) * sizeof(int32_t));
-  for (size_t o = 0; o < rows.outputs; ++o) {
-    const auto* row = static_cast<const uint8_t*>(rows.plane[0]) + o * rows.row_bytes;
-    // ones[y][x]: +1 weights of all taps above and left of (y, x).
-    int32_t ones[kMaxKernel + 1][kMaxKernel + 1] = {};
-    for (size_t y = 0; y < c.kernel_h(); ++y)
-      for (size_t x = 0; x < c.kernel_w(); ++x)
-        ones[y + 1][x + 1] =
-            ones[y][x + 1] + ones[y + 1][x] - ones[y][x] +
-            CountBits(row, (y * c.kernel_w() + x) * c.in_channels(), c.in_channels());
-    ForEachClass(c.ys, [&](size_t row_class, size_t, size_t, TapRange y) {
-      ForEachClass(c.xs, [&](size_t column_class, size_t, size_t, TapRange x) {
-        const int32_t valid = ones[y.end][x.end] - ones[y.begin][x.end] - ones[y.end][x.begin] +
-                              ones[y.begin][x.begin];
-        base[(row_class * columns + column_class) * stride + o] =
-            y.size() * x.size() * static_cast<int32_t>(c.in_channels()) +
-            2 * (ones[c.kernel_h()][c.kernel_w()] - valid);
+  const size_t channels = c.in_channels();
+  return BorderTable(
+      c.ys, c.xs, c.kernel_h(), c.kernel_w(), rows.outputs, stride, allocator,
+      [&](size_t o, size_t y, size_t x) {
+        const auto* row = static_cast<const uint8_t*>(rows.plane[0]) + o * rows.row_bytes;
+        return CountBits(row, (y * c.kernel_w() + x) * channels, channels);
+      },
+      [&](int32_t valid, int32_t all, int taps) {
+        return taps * static_cast<int32_t>(channels) + 2 * (all - valid);
       });
-    });
-  }
-  return base;
 }
 
 void RunLanes(const void* state, const RunArguments& arguments, size_t begin, size_t end) {
@@ -163,8 +147,6 @@ void RunGathered(const void* state, const RunArguments& arguments, size_t begin,
   });
 }
 
-}  // namespace
-
 // Measured on AMD Zen 4, epilogue included, lanes against tile in microseconds:
 //                 sse4         avx2         avx512       avx512-popcnt
 //   16->16@32     51 : 71      18 : 34      11 : 33      7.2 : 27.8     (tile: gathered)
@@ -174,7 +156,7 @@ void RunGathered(const void* state, const RunArguments& arguments, size_t begin,
 //   64->64@8      23 : 22      8.1 : 7.1    6.1 : 6.9    2.8 : 2.7
 //   64->64@28     276 : 272    99 : 86      110 : 83     63 : 32
 // A column without vectors has nothing to win: 299 : 168 at 16->16@32, and lanes want tables.
-int64_t BitsConvLanesGain(const OpView& view, const Kernels& kernels) {
+int64_t LanesGain(const OpView& view, const Kernels& kernels) {
   const ConvView c(view);
   const size_t channels = c.in_channels();
   if ((channels != 16 && channels != 32 && channels != 64) || c.window.stride_h > 2 ||
@@ -187,15 +169,16 @@ int64_t BitsConvLanesGain(const OpView& view, const Kernels& kernels) {
   return full_vectors ? c.macs() / 4 : -c.macs() / 2;
 }
 
-PreparedOp PrepareBitsConv(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
+PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
   const ConvView c(view);
   const bool lanes = RunsInLanes(view, kernels);
   const size_t channels = c.in_channels();
   PreparedOp prepared;
   BitsConv state = {};
-  static_cast<ConvState&>(state) = PrepareConvState(
-      view, c, kernels, lanes ? kernels.pack_xor_popcount_lanes : kernels.pack_xor_popcount_tile,
-      lanes, memory, &prepared);
+  static_cast<ConvState&>(state) = PrepareConvState(view, c, kernels, lanes, memory, &prepared);
+  state.weights = PackWeights(
+      c.Rows(view.file), lanes ? kernels.pack_xor_popcount_lanes : kernels.pack_xor_popcount_tile,
+      memory);
   state.channels = channels;
   state.row_words = state.weights.rows.row_bytes / sizeof(Word);
   if (lanes) {
@@ -218,10 +201,13 @@ PreparedOp PrepareBitsConv(const OpView& view, const Kernels& kernels, ModelMemo
       prepared.scratch_bytes += state.block * state.row_words * sizeof(Word);
     }
   }
-  prepared.precision = "1x1";
   prepared.most_tasks = TasksFor(prepared.units, prepared.macs, 500'000);
   prepared.state = Keep(state, memory.allocator);
   return prepared;
 }
+
+}  // namespace
+
+const ConvSum kBitsSum = {kMaxElements, LanesGain, Prepare};
 
 }  // namespace lbrt

@@ -1,9 +1,9 @@
-// +-1 or f32 weights x f32 activations, in rows order: acc = +0, then one fma a tap and channel,
+// Weights of any kind x f32 activations, in rows order: acc = +0, then one fma a tap and channel,
 // ky, kx, c ascending, over the valid taps only.
 //
-// Zeros in a ring give the same bits where weights are +-1 (such a sum is never -0), so whole rows
-// of pixels go to the kernel at once. Without a ring, and for f32 weights, a row falls into
-// segments of equal taps.
+// Zeros in a ring give the same bits where weights are integers (such a sum is never -0: no product
+// is too small for a float), so whole rows of pixels go to the kernel at once. Without a ring, and
+// for f32 weights, a row falls into segments of equal taps.
 #include "runtime/ops/border.h"
 #include "runtime/ops/conv.h"
 
@@ -64,21 +64,23 @@ void Run(const void* state, const RunArguments& arguments, size_t begin, size_t 
   }
 }
 
-}  // namespace
+int64_t LanesGain(const OpView&, const Kernels&) { return kNoLanes; }
 
-PreparedOp PrepareFloatConv(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
+PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
   const ConvView c(view);
   const bool signs = c.conv.kind() == lbm::WeightKind::Sign;
   PreparedOp prepared;
   FloatConv state = {};
-  static_cast<ConvState&>(state) =
-      PrepareConvState(view, c, kernels, signs ? kernels.pack_sign_sum_tile : kernels.pack_fma_tile,
-                       false, memory, &prepared);
+  static_cast<ConvState&>(state) = PrepareConvState(view, c, kernels, false, memory, &prepared);
+  state.weights =
+      PackWeights(c.Rows(view.file), signs ? kernels.pack_sign_sum_tile : kernels.pack_fma_tile,
+                  memory);
   state.tile = signs ? kernels.sign_sum_tile : kernels.fma_tile;
   state.channels = c.in_channels();
   state.height = static_cast<size_t>(c.x.shape.h);
   const int most_padding = MostPadding(c.window);
-  state.ringed = signs && most_padding > 0 && c.x.ring >= most_padding;
+  const bool integers = c.conv.kind() != lbm::WeightKind::Float;
+  state.ringed = integers && most_padding > 0 && c.x.ring >= most_padding;
   state.segment_count = state.ringed ? 1 : CountClasses(c.xs);
   auto* segments = memory.allocator.Take<Segment>(state.segment_count);
   if (segments != nullptr) {
@@ -95,7 +97,6 @@ PreparedOp PrepareFloatConv(const OpView& view, const Kernels& kernels, ModelMem
 
   prepared.run = Run;
   prepared.kernel = signs ? "sign_sum_tile" : "fma_tile";
-  prepared.precision = signs ? "1xf32" : "f32xf32";
   prepared.why = state.ringed
                      ? "panels of output channels, one fma a tap in order; padding in memory"
                      : "panels of output channels, one fma a tap in order; valid taps only";
@@ -103,5 +104,9 @@ PreparedOp PrepareFloatConv(const OpView& view, const Kernels& kernels, ModelMem
   prepared.state = Keep(state, memory.allocator);
   return prepared;
 }
+
+}  // namespace
+
+const ConvSum kFloatSum = {kMaxElements, LanesGain, Prepare};
 
 }  // namespace lbrt

@@ -1,8 +1,8 @@
-// eltwise: y = stages(x): an epilogue standing alone.
+// eltwise: y = stages(x): an epilogue standing alone. Bits and codes become f32 in the scratch.
 //
-//   in   x     f32 [n h w c]
+//   in   x     f32, bits or codes [n h w c]
 //   in   adds  f32 [n h w c] (stages)
-//   out  y     f32 and bits [n h w c] (stages)
+//   out  y     f32, bits and codes [n h w c] (stages)
 #include "runtime/ops/conv.h"
 
 namespace lbrt {
@@ -12,20 +12,59 @@ Refusal Check(const OpView& view) {
   const lbm::Eltwise& eltwise = *view.op().body_as_Eltwise();
   const ArenaTensor* x = nullptr;
   if (Refusal r = CheckRead(view, eltwise.input(), &x)) return r;
-  if (x->type != lbm::TensorType::F32) return {"eltwise wants an f32 input"};
+  if (x->type == lbm::TensorType::U8) return {"eltwise wants f32, bits or codes"};
   return CheckStages(view, *eltwise.stages(), x->shape, 0);
+}
+
+OpTensors Tensors(const lbm::Op& op, const ArenaTensor*) {
+  const lbm::Eltwise& eltwise = *op.body_as_Eltwise();
+  OpTensors tensors;
+  tensors.AddRead(eltwise.input()).heir = eltwise.stages()->Get(0)->out_f32();
+  AddTensors(*eltwise.stages(), &tensors);
+  return tensors;
 }
 
 int64_t LanesGain(const OpView& view, const Kernels&) {
   const lbm::Eltwise& eltwise = *view.op().body_as_Eltwise();
-  return view.tensors[eltwise.input()].shape.c <= kMostLanesChannels ? 0 : kNoLanes;
+  const ArenaTensor& x = view.tensors[eltwise.input()];
+  const bool possible = x.type == lbm::TensorType::F32 && x.shape.c <= kMostLanesChannels &&
+                        StagesKnowLanes(*eltwise.stages());
+  return possible ? 0 : kNoLanes;
 }
 
 struct State {
   Place x;
   Stages stages;
   size_t height, width, block;  // block: pixels, or rows, at a time
+  size_t between_offset;        // in the scratch
 };
+
+void DecodeBits(const uint8_t* pixel, size_t channels, float* values) {
+  for (size_t c = 0; c < channels; ++c)
+    values[c] = (pixel[c / 8] >> (c % 8)) & 1 ? 1.0f : -1.0f;
+}
+void DecodeCodes(const uint8_t* pixel, size_t channels, float* values) {
+  for (size_t c = 0; c < channels; ++c) values[c] = pixel[c];
+}
+
+template <void (*kDecode)(const uint8_t* pixel, size_t channels, float* values)>
+void RunDecoded(const void* state, const RunArguments& arguments, size_t begin, size_t end) {
+  const auto& s = *static_cast<const State*>(state);
+  const size_t channels = s.stages.channels;
+  auto* values = reinterpret_cast<float*>(arguments.scratch);
+  for (size_t unit = begin; unit < end; ++unit) {
+    const RowPosition at = RowAt(unit, end, s.height);
+    for (size_t x = 0; x < s.width; x += s.block) {
+      const size_t pixels = s.width - x < s.block ? s.width - x : s.block;
+      const uint8_t* from = arguments.arena + s.x.At(at.image, at.y, x);
+      for (size_t i = 0; i < pixels; ++i)
+        kDecode(from + i * s.x.pixel, channels, values + i * channels);
+      s.stages.RunRows(arguments.arena, at.image, at.y, x, pixels, nullptr, values, channels,
+                       reinterpret_cast<float*>(arguments.scratch + s.between_offset));
+    }
+    s.stages.FinishRow(arguments.arena, at.image, at.y);
+  }
+}
 
 void RunRows(const void* state, const RunArguments& arguments, size_t begin, size_t end) {
   const auto& s = *static_cast<const State*>(state);
@@ -73,15 +112,21 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
   if (state.block > most) state.block = most;
 
   PreparedOp prepared;
+  if (x.type != lbm::TensorType::F32) prepared.scratch_bytes = uint64_t{state.block} * unit_bytes;
+  state.between_offset = static_cast<size_t>(prepared.scratch_bytes);
   // Lanes: `between` has the input's strides, so planes of the whole image; a block of rows of
   // each is used.
   if (state.stages.needs_between())
-    prepared.scratch_bytes = lanes ? static_cast<uint64_t>(x.shape.h) * x.shape.w * x.shape.c * 4
-                                   : uint64_t{state.block} * unit_bytes;
+    prepared.scratch_bytes += lanes ? static_cast<uint64_t>(x.shape.h) * x.shape.w * x.shape.c * 4
+                                    : uint64_t{state.block} * unit_bytes;
   prepared.units = static_cast<size_t>(x.shape.n) * state.height;
-  prepared.run = lanes ? RunLanes : RunRows;
+  switch (x.type) {
+    case lbm::TensorType::Bits: prepared.run = RunDecoded<DecodeBits>; break;
+    case lbm::TensorType::Codes: prepared.run = RunDecoded<DecodeCodes>; break;
+    default: prepared.run = lanes ? RunLanes : RunRows;
+  }
   prepared.kernel = lanes ? "epilogue_lanes" : "epilogue_rows";
-  prepared.precision = "f32";
+  prepared.precision = ActivationText(x);
   prepared.why = "no convolution before it to do this in its epilogue";
   prepared.most_tasks = TasksFor(prepared.units, x.shape.elements(), 2'000);
   prepared.state = Keep(state, memory.allocator);
@@ -90,6 +135,6 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
 
 }  // namespace
 
-const OpDef kEltwise = {"eltwise", Check, LanesGain, Prepare};
+extern const OpDef kEltwise = {"eltwise", Check, Tensors, LanesGain, Prepare};
 
 }  // namespace lbrt

@@ -1,37 +1,20 @@
-// The list of ops.
+// The list of ops: one line each.
 #include "runtime/op.h"
-#include "runtime/ops/stages.h"
 
 namespace lbrt {
 
-const OpDef* FindOp(lbm::OpBody body) {
-  switch (body) {
-    case lbm::OpBody::Conv: return &kConv;
-    case lbm::OpBody::Eltwise: return &kEltwise;
-    case lbm::OpBody::AvgPool: return &kAvgPool;
-    case lbm::OpBody::NONE: break;
-  }
-  return nullptr;
-}
+extern const OpDef kConv, kEltwise, kAvgPool, kMaxPool, kConcat;
 
-OpTensors TensorsOf(const lbm::Op& op) {
-  OpTensors tensors;
-  switch (op.body_type()) {
-    case lbm::OpBody::Conv:
-      tensors.reads[tensors.read_count++] = op.body_as_Conv()->input();
-      AddTensors(*op.body_as_Conv()->stages(), &tensors);
-      break;
-    case lbm::OpBody::Eltwise:
-      tensors.reads[tensors.read_count++] = op.body_as_Eltwise()->input();
-      AddTensors(*op.body_as_Eltwise()->stages(), &tensors);
-      break;
-    case lbm::OpBody::AvgPool:
-      tensors.reads[tensors.read_count++] = op.body_as_AvgPool()->input();
-      tensors.makes[tensors.make_count++] = op.body_as_AvgPool()->output();
-      break;
-    case lbm::OpBody::NONE: break;
-  }
-  return tensors;
+namespace {
+
+// By their number in the union of schema/lbm.fbs.
+constexpr const OpDef* kOps[] = {nullptr, &kConv, &kEltwise, &kAvgPool, &kMaxPool, &kConcat};
+static_assert(sizeof(kOps) / sizeof(kOps[0]) == static_cast<size_t>(lbm::OpBody::MAX) + 1);
+
+}  // namespace
+
+const OpDef* FindOp(lbm::OpBody body) {
+  return body <= lbm::OpBody::MAX ? kOps[static_cast<size_t>(body)] : nullptr;
 }
 
 }  // namespace lbrt

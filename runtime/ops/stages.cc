@@ -13,7 +13,7 @@ Refusal CheckFloats(const FileView& file, const lbm::Floats& floats, int64_t cha
   const int64_t count = floats.count();
   if (count != 1 && count != channels &&
       (border_classes == 0 || count != channels * border_classes))
-    return {"an affine has neither one number nor one per channel (or border class)", channels,
+    return {"an epilogue has neither one number nor one per channel (or border class)", channels,
             count};
   return CheckFiniteFloats(file, floats.segment(), floats.offset(), count);
 }
@@ -32,6 +32,49 @@ const float* FloatsPerChannel(const FileView& file, const lbm::Floats* floats, f
   return copy;
 }
 
+// An f32 tensor of the result's shape that a stage reads.
+Refusal CheckOperand(const OpView& view, int64_t index, const Shape& result, const char* not_f32,
+                     const char* other_shape) {
+  const ArenaTensor* t = nullptr;
+  if (Refusal r = CheckRead(view, index, &t)) return r;
+  if (t->type != lbm::TensorType::F32) return {not_f32};
+  if (t->shape != result) return {other_shape};
+  return {};
+}
+
+Refusal CheckNumbers(const FileView& file, const lbm::Stage& stage, int64_t channels,
+                     int64_t border_classes) {
+  if (stage.activation() > lbm::Activation::MAX)
+    return {"unknown activation", -1, static_cast<int64_t>(stage.activation())};
+  if (stage.a() != nullptr)
+    if (Refusal r = CheckFloats(file, *stage.a(), channels, 0)) return r;
+  if (stage.b() != nullptr)
+    if (Refusal r = CheckFloats(file, *stage.b(), channels, border_classes)) return r;
+  if ((stage.activation() == lbm::Activation::PRelu) != (stage.slopes() != nullptr))
+    return {"a PReLU without slopes, or slopes without a PReLU"};
+  if (stage.slopes() != nullptr)
+    if (Refusal r = CheckFloats(file, *stage.slopes(), channels, 0)) return r;
+  if ((stage.out_codes() != -1) != (stage.codes() != nullptr))
+    return {"codes without a quantizer, or a quantizer without codes"};
+  if (stage.codes() == nullptr) return {};
+  if (stage.codes()->levels() < 1) return {"a quantizer has at least one level above 0", 1, 0};
+  const float inverse_step = stage.codes()->inverse_step();
+  if (!(inverse_step > 0.0f && inverse_step <= 3.402823466e38f))
+    return {"the inverse step of a quantizer is not a number above 0"};
+  return {};
+}
+
+Refusal MakeResults(const OpView& view, const lbm::Stage& stage, const Shape& result) {
+  if (stage.out_f32() != -1)
+    if (Refusal r = MakeTensor(view, stage.out_f32(), lbm::TensorType::F32, result)) return r;
+  if (stage.out_sign() != -1)
+    if (Refusal r = MakeTensor(view, stage.out_sign(), lbm::TensorType::Bits, result)) return r;
+  if (stage.out_codes() != -1)
+    return MakeTensor(view, stage.out_codes(), lbm::TensorType::Codes, result,
+                      stage.codes()->levels());
+  return {};
+}
+
 Place PlaceOrNowhere(const OpView& view, int32_t tensor) {
   return tensor < 0 ? Place{} : PlaceOf(view.tensors[tensor]);
 }
@@ -39,6 +82,31 @@ Place PlaceOrNowhere(const OpView& view, int32_t tensor) {
 template <typename T>
 T* At(uint8_t* arena, const Place& place, size_t n, size_t y, size_t x) {
   return place.used() ? reinterpret_cast<T*>(arena + place.At(n, y, x)) : nullptr;
+}
+
+template <typename T>
+T* Behind(T* pointer, size_t elements) {
+  return pointer != nullptr ? pointer + elements : nullptr;
+}
+
+// An epilogue whose b is a tensor's pixels, from `base` on: kernels take a pointer a pixel, made
+// here for some pixels at a time.
+void RunOnBase(const Kernels& kernels, EpilogueRows e, const float* base, size_t base_stride) {
+  constexpr size_t kPixels = 64;
+  const float* b_rows[kPixels];
+  e.b_rows = b_rows;
+  for (size_t left = e.pixels; left > 0; left -= e.pixels) {
+    e.pixels = left < kPixels ? left : kPixels;
+    for (size_t i = 0; i < e.pixels; ++i) b_rows[i] = base + i * base_stride;
+    kernels.epilogue_rows(e);
+    base += e.pixels * base_stride;
+    e.sums = Behind(e.sums, e.pixels * e.in_stride);
+    e.values = Behind(e.values, e.pixels * e.in_stride);
+    e.residual = Behind(e.residual, e.pixels * e.residual_stride);
+    e.out = Behind(e.out, e.pixels * e.out_stride);
+    e.bits = Behind(e.bits, e.pixels * e.bits_stride);
+    e.codes = Behind(e.codes, e.pixels * e.codes_stride);
+  }
 }
 
 }  // namespace
@@ -49,39 +117,39 @@ Refusal CheckStages(const OpView& view, const StageList& stages, const Shape& re
     return {"an epilogue has one or two stages", kMaxStages, stages.size()};
   for (uint32_t i = 0; i < stages.size(); ++i) {
     const lbm::Stage& stage = *stages.Get(i);
-    if (stage.activation() > lbm::Activation::MAX)
-      return {"unknown activation", -1, static_cast<int64_t>(stage.activation())};
-    if (stage.a() != nullptr)
-      if (Refusal r = CheckFloats(view.file, *stage.a(), result.c, 0)) return r;
-    if (stage.b() != nullptr)
-      if (Refusal r = CheckFloats(view.file, *stage.b(), result.c, i == 0 ? border_classes : 0))
+    if (Refusal r = CheckNumbers(view.file, stage, result.c, i == 0 ? border_classes : 0)) return r;
+    if (stage.base() != -1) {
+      if (stage.b() != nullptr) return {"an affine has both a base and a b"};
+      if (Refusal r = CheckOperand(view, stage.base(), result, "a base must be f32",
+                                   "a base has another shape than the result"))
         return r;
-    if (stage.add() != -1) {
-      const ArenaTensor* add = nullptr;
-      if (Refusal r = CheckRead(view, stage.add(), &add)) return r;
-      if (add->type != lbm::TensorType::F32) return {"what is added must be f32"};
-      if (add->shape != result) return {"what is added has another shape than the result"};
     }
+    if (stage.add() != -1)
+      if (Refusal r = CheckOperand(view, stage.add(), result, "what is added must be f32",
+                                   "what is added has another shape than the result"))
+        return r;
   }
   const lbm::Stage& last = *stages.Get(stages.size() - 1);
-  if (last.out_f32() == -1 && last.out_sign() == -1) return {"the last stage stores nothing"};
-  for (const lbm::Stage* stage : stages) {
-    if (stage->out_f32() != -1)
-      if (Refusal r = MakeTensor(view, stage->out_f32(), lbm::TensorType::F32, result)) return r;
-    if (stage->out_sign() != -1)
-      if (Refusal r = MakeTensor(view, stage->out_sign(), lbm::TensorType::Bits, result)) return r;
-  }
+  if (last.out_f32() == -1 && last.out_sign() == -1 && last.out_codes() == -1)
+    return {"the last stage stores nothing"};
+  for (const lbm::Stage* stage : stages)
+    if (Refusal r = MakeResults(view, *stage, result)) return r;
   return {};
+}
+
+bool StagesKnowLanes(const StageList& stages) {
+  for (const lbm::Stage* stage : stages)
+    if (stage->base() != -1 || stage->slopes() != nullptr || stage->out_codes() != -1) return false;
+  return true;
 }
 
 void AddTensors(const StageList& stages, OpTensors* tensors) {
   for (const lbm::Stage* stage : stages) {
-    if (stage->add() >= 0)
-      tensors->reads[tensors->read_count++] = static_cast<uint32_t>(stage->add());
-    if (stage->out_f32() >= 0)
-      tensors->makes[tensors->make_count++] = static_cast<uint32_t>(stage->out_f32());
-    if (stage->out_sign() >= 0)
-      tensors->makes[tensors->make_count++] = static_cast<uint32_t>(stage->out_sign());
+    if (stage->add() >= 0) tensors->AddRead(stage->add()).heir = stage->out_f32();
+    if (stage->base() >= 0) tensors->AddRead(stage->base());
+    if (stage->out_f32() >= 0) tensors->AddMade(stage->out_f32());
+    if (stage->out_sign() >= 0) tensors->AddMade(stage->out_sign());
+    if (stage->out_codes() >= 0) tensors->AddMade(stage->out_codes());
   }
 }
 
@@ -100,12 +168,24 @@ Stages PrepareStages(const OpView& view, const StageList& list, const Shape& res
       case lbm::Activation::None: stage.activation = Activation::kNone; break;
       case lbm::Activation::Relu: stage.activation = Activation::kRelu; break;
       case lbm::Activation::Hardtanh: stage.activation = Activation::kHardtanh; break;
+      case lbm::Activation::ClipUnit: stage.activation = Activation::kClipUnit; break;
+      case lbm::Activation::PRelu: stage.activation = Activation::kPRelu; break;
     }
     stage.add = PlaceOrNowhere(view, from.add());
     stage.out = PlaceOrNowhere(view, from.out_f32());
     stage.bits = PlaceOrNowhere(view, from.out_sign());
-    if (from.a() == nullptr && from.b() == nullptr) continue;
+    stage.base = PlaceOrNowhere(view, from.base());
+    stage.codes = PlaceOrNowhere(view, from.out_codes());
+    if (from.codes() != nullptr) {
+      stage.inverse_step = from.codes()->inverse_step();
+      stage.levels = from.codes()->levels();
+    }
+    if (from.slopes() != nullptr)
+      stage.slopes =
+          FloatsPerChannel(view.file, from.slopes(), 0.0f, stages.channels, allocator);
+    if (from.a() == nullptr && from.b() == nullptr && !stage.base.used()) continue;
     stage.a = FloatsPerChannel(view.file, from.a(), 1.0f, stages.channels, allocator);
+    if (stage.base.used()) continue;
     stage.b = FloatsPerChannel(view.file, from.b(), 0.0f, stages.channels, allocator);
     if (from.b() == nullptr || from.b()->count() <= stages.channels) continue;
     if (lanes) {
@@ -129,6 +209,7 @@ void Stages::RunRows(uint8_t* arena, size_t n, size_t y, size_t x, size_t pixels
     e.a = s.a;
     e.b = s.b;
     e.activation = s.activation;
+    e.slopes = s.slopes;
     e.pixels = pixels;
     e.in_stride = in_stride;
     e.b_rows = s.b_pixels != nullptr ? s.b_pixels[y] + x : nullptr;
@@ -142,7 +223,15 @@ void Stages::RunRows(uint8_t* arena, size_t n, size_t y, size_t x, size_t pixels
     }
     e.bits = At<uint8_t>(arena, s.bits, n, y, x);
     e.bits_stride = s.bits.pixel;
-    kernels->epilogue_rows(e);
+    e.codes = At<uint8_t>(arena, s.codes, n, y, x);
+    e.codes_stride = s.codes.pixel;
+    e.inverse_step = s.inverse_step;
+    e.levels = s.levels;
+    if (s.base.used()) {
+      RunOnBase(*kernels, e, At<const float>(arena, s.base, n, y, x), s.base.pixel / sizeof(float));
+    } else {
+      kernels->epilogue_rows(e);
+    }
     sums = nullptr;
     values = e.out;
     in_stride = e.out_stride;

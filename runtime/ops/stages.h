@@ -1,5 +1,6 @@
-// The epilogue of an op: one or two stages of affine, addition, activation and stores
-// (schema/lbm.fbs, table Stage), on a tile in the scratch or on a tensor.
+// The epilogue of an op: one or two stages of affine (onto numbers or onto a tensor, `base`),
+// addition, activation and stores (schema/lbm.fbs, table Stage), on a tile in the scratch or on a
+// tensor.
 #pragma once
 
 #include "runtime/op.h"
@@ -17,6 +18,9 @@ Refusal CheckStages(const OpView& view, const StageList& stages, const Shape& re
 // In lanes order the signs of a pixel's channels are collected in one 64-bit word.
 inline constexpr int64_t kMostLanesChannels = 64;
 
+// False where a stage has what the kernels in lanes order lack: base, slopes, codes.
+bool StagesKnowLanes(const StageList& stages);
+
 void AddTensors(const StageList& stages, OpTensors* tensors);
 
 struct Stages {
@@ -26,7 +30,10 @@ struct Stages {
     const float* const* const* b_pixels = nullptr;  // rows order: [y][x] -> [channels]
     const float* const* b_lanes = nullptr;          // lanes order: [y] -> [channels][width]
     Activation activation = Activation::kNone;
-    Place add, out, bits;
+    const float* slopes = nullptr;  // [channels], of a PReLU
+    float inverse_step = 1;         // of codes
+    int levels = 0;
+    Place add, base, out, bits, codes;
   };
   size_t channels = 0, width = 0, count = 0;
   Stage stage[kMaxStages];
@@ -47,6 +54,7 @@ struct Stages {
     for (size_t i = 0; i < count; ++i) {
       if (stage[i].out.used()) ZeroRing(arena, stage[i].out, n, y);
       if (stage[i].bits.used()) ZeroRing(arena, stage[i].bits, n, y);
+      if (stage[i].codes.used()) ZeroRing(arena, stage[i].codes, n, y);
     }
   }
 };
