@@ -17,6 +17,7 @@ struct ModelTexts {
   std::vector<std::string> labels;  // none or one per class
   std::vector<std::pair<std::string, std::string>> provenance;
   std::vector<std::pair<std::string, float>> accuracy;  // what was measured, percent
+  int width = 1;  // bits per weight, of a network that can be switched
 };
 
 // The bytes of the file. Tensor i of the file is the i-th of StoredValues(lowered). Throws

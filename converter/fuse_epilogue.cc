@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <set>
 #include <utility>
 
+#include "converter/ops.h"
 #include "converter/passes.h"
 
 namespace lbrt {
@@ -8,52 +10,78 @@ namespace {
 
 using Op = LoweredGraph::Op;
 using Stage = LoweredGraph::Stage;
-using Kind = LoweredGraph::Kind;
 
-// Whether `value` is made by op `op`, or from something that is. Ops are in order, so that nothing
-// before `op` need be looked at.
-bool DependsOn(const LoweredGraph& lowered, int value, int op) {
-  const int producer = ProducerOf(lowered, value);
-  if (producer <= op) return producer == op;
-  const std::vector<int> inputs = InputsOf(lowered.ops[static_cast<size_t>(producer)]);
-  return std::any_of(inputs.begin(), inputs.end(),
-                     [&](int input) { return DependsOn(lowered, input, op); });
+// Whether one of `values` is made by op `op`, or from something that is. Ops are in order, so that
+// nothing before `op` need be looked at.
+bool DependOn(const LoweredGraph& lowered, std::vector<int> values, int op) {
+  std::set<int> seen;
+  while (!values.empty()) {
+    const int value = values.back();
+    values.pop_back();
+    const int producer = ProducerOf(lowered, value);
+    if (producer == op) return true;
+    if (producer < op || !seen.insert(producer).second) continue;
+    const std::vector<int> inputs = InputsOf(lowered.ops[static_cast<size_t>(producer)]);
+    values.insert(values.end(), inputs.begin(), inputs.end());
+  }
+  return false;
 }
 
 // The place of a stage's last step in the order of steps.
 int LastStep(const Stage& stage) {
-  if (stage.activation != Activation::kNone) return 3;
+  if (stage.activation >= 0) return 3;
   if (stage.add >= 0) return 2;
   return stage.affine >= 0 ? 1 : 0;
 }
 
-// Appends `next`, a stage of one step or one of signs only, to op p's epilogue; `x` is the value it
-// continues from. Returns why that cannot be done, or nothing when it is done.
+bool MakesCodes(const Stage& stage) { return stage.out_sign >= 0 || stage.out_codes >= 0; }
+
+// Of a stage that makes signs or codes and nothing else: puts them into `last` where there is room.
+bool JoinCodes(const Stage& next, Stage& last) {
+  int& place = next.out_sign >= 0 ? last.out_sign : last.out_codes;
+  if (place >= 0) return false;
+  place = next.out_sign >= 0 ? next.out_sign : next.out_codes;
+  return true;
+}
+
+// Of a stage of one step that makes a value: puts the step behind those of `last`.
+bool JoinStep(const Stage& next, Stage& last) {
+  if (MakesCodes(last) || LastStep(last) >= LastStep(next)) return false;
+  if (next.affine >= 0) last.affine = next.affine;
+  if (next.base >= 0) last.base = next.base;
+  if (next.add >= 0) last.add = next.add;
+  if (next.activation >= 0) last.activation = next.activation;
+  last.out_f32 = next.out_f32;
+  return true;
+}
+
+// Appends `next`, a stage of one step or one of signs or codes only, to op p's epilogue; `x` is the
+// value it continues from. Returns why that cannot be done, or nothing when it is done.
 std::string Append(LoweredGraph& lowered, int p, int x, const Stage& next) {
   if (p < 0) return "follows the network's input";
   Op& op = lowered.ops[static_cast<size_t>(p)];
-  if (op.kind == Kind::kAvgPool) return "follows a pooling, which has no epilogue";
-  Stage& last = op.stages.back();
-  if (last.out_f32 != x) return "follows a value that goes on to another stage";
-  if (next.add >= 0 && DependsOn(lowered, next.add, p)) return "adds a value made from the other";
+  if (op.stages.empty()) return op.kind->no_epilogue;
+  const ValueType type = lowered.node(x).type;
+  if (type == ValueType::kSign || type == ValueType::kCode) return "takes codes as numbers";
+  if (DependOn(lowered, {next.base, next.add}, p)) return "adds a value made from the other";
 
+  Stage& last = op.stages.back();
+  Stage& stage = last.out_f32 == x ? last : op.stages.front();  // the one whose result x is
   const bool only_user = UsersOf(lowered, x) == 1;
-  if (next.out_sign >= 0) {
-    if (last.out_sign >= 0) return "takes signs a second time";
-    last.out_sign = next.out_sign;
-    if (only_user) last.out_f32 = -1;
+  if (MakesCodes(next) && JoinCodes(next, stage)) {
+    if (only_user) stage.out_f32 = -1;
     return {};
   }
-  if (only_user && last.out_sign < 0 && LastStep(last) < LastStep(next)) {
-    if (next.affine >= 0) last.affine = next.affine;
-    if (next.add >= 0) last.add = next.add;
-    if (next.activation != Activation::kNone) last.activation = next.activation;
-    last.out_f32 = next.out_f32;
-    return {};
-  }
+  if (&stage != &last) return "follows a value that goes on to another stage";
+  if (only_user && !MakesCodes(next) && JoinStep(next, last)) return {};
   if (op.stages.size() == 2) return "would be a third stage";
-  if (only_user) last.out_f32 = -1;
-  op.stages.push_back(next);
+  Stage second = next;
+  if (only_user) {
+    last.out_f32 = -1;
+  } else if (MakesCodes(next)) {
+    std::swap(last.out_f32, second.out_f32);  // where further codes of x find it
+  }
+  op.stages.push_back(second);
   return {};
 }
 
@@ -64,9 +92,9 @@ bool Fuse(LoweredGraph& lowered, int e) {
   struct Choice {
     int producer, x, add;
   };
-  const int add = op.stages[0].add;
-  std::vector<Choice> choices = {{ProducerOf(lowered, op.input), op.input, add}};
-  if (add >= 0) choices.push_back({ProducerOf(lowered, add), add, op.input});
+  const int input = op.inputs[0], add = op.stages[0].add;
+  std::vector<Choice> choices = {{ProducerOf(lowered, input), input, add}};
+  if (add >= 0) choices.push_back({ProducerOf(lowered, add), add, input});
   std::stable_sort(choices.begin(), choices.end(),
                    [](const Choice& a, const Choice& b) { return a.producer > b.producer; });
   for (const Choice& choice : choices) {
@@ -95,7 +123,7 @@ bool FuseEpilogue(LoweredGraph& lowered) {
     const int e = ProducerOf(lowered, node);
     if (e < 0) continue;
     const Op& op = lowered.ops[static_cast<size_t>(e)];
-    if (op.kind == Kind::kEltwise && op.nodes.size() == 1) changed |= Fuse(lowered, e);
+    if (op.kind == &kinds::kEltwise && op.nodes.size() == 1) changed |= Fuse(lowered, e);
   }
   return changed;
 }

@@ -4,10 +4,14 @@
 #include <cstring>
 #include <utility>
 
+#include "converter/unpack_weights.h"
+#include "kernels/numerics.h"
 #include "kernels/reference.h"
 
 namespace lbrt {
 namespace {
+
+using Inputs = std::vector<const PlainValue*>;
 
 template <typename T, typename From>
 std::vector<T> As(const std::vector<From>& elements) {
@@ -27,58 +31,104 @@ size_t Elements(const GraphNode& node) {
          static_cast<size_t>(node.channels);
 }
 
-// `codes` or `weights` are the node's own, or were unpacked.
-PlainValue Convolve(const GraphNode& conv, const GraphNode& from, const PlainValue& x,
-                    const std::vector<int32_t>& codes, const std::vector<float>& weights) {
-  const reference::Convolution shape = Shape(conv, from);
+// ------------------------------------------------------------------------- one function a GraphOp
+
+PlainValue Convolve(const Graph& graph, const GraphNode& conv, const Inputs& inputs) {
+  const reference::Convolution shape = Shape(conv, graph.node(conv.inputs[0]));
   if (conv.type == ValueType::kF32) {
+    const bool floats = conv.weight_kind == WeightKind::kFloat;
+    const std::vector<float> weights = floats ? conv.weights : As<float>(conv.codes);
     std::vector<float> sums(Elements(conv));
-    reference::FloatSums(
-        shape, std::get<std::vector<float>>(x).data(),
-        (conv.weight_kind == WeightKind::kFloat ? weights : As<float>(codes)).data(), sums.data());
+    reference::FloatSums(shape, std::get<std::vector<float>>(*inputs[0]).data(), weights.data(),
+                         sums.data());
     return sums;
   }
   std::vector<int64_t> sums(Elements(conv));
-  reference::IntegerSums(shape, AsIntegers(x).data(), codes.data(), sums.data());
+  reference::IntegerSums(shape, AsIntegers(*inputs[0]).data(), conv.codes.data(), sums.data());
   if (conv.type == ValueType::kI64) return sums;
   return As<int32_t>(sums);
 }
 
-void ApplyAffine(const Graph& graph, const GraphNode& affine, std::vector<float>& z) {
-  const size_t channels = static_cast<size_t>(affine.channels);
-  const size_t pixels = z.size() / channels;
-  if (affine.b.size() == channels) {
-    reference::Affine(pixels, channels, affine.a.data(), affine.b.data(), nullptr, z.data());
-    return;
-  }
-  // b by border class of the convolution before it.
+// Of each pixel, b by border class of the convolution before the affine.
+std::vector<const float*> BorderBiases(const Graph& graph, const GraphNode& affine) {
   const GraphNode& conv = graph.node(affine.inputs[0]);
   const GraphNode& from = graph.node(conv.inputs[0]);
   const BorderAxis rows = BorderRows(conv.window, from.height);
   const BorderAxis columns = BorderColumns(conv.window, from.width);
-  std::vector<const float*> b_of_pixel;
+  std::vector<const float*> biases;
   for (int y = 0; y < affine.height; ++y)
     for (int x = 0; x < affine.width; ++x) {
       const int border = rows.Class(y) * affine.border_columns + columns.Class(x);
-      b_of_pixel.push_back(affine.b.data() + static_cast<size_t>(border) * channels);
+      biases.push_back(affine.b.data() +
+                       static_cast<size_t>(border) * static_cast<size_t>(affine.channels));
     }
-  reference::Affine(pixels, channels, affine.a.data(), nullptr, b_of_pixel.data(), z.data());
+  return biases;
 }
 
-std::vector<int8_t> Signs(const std::vector<float>& z) {
+PlainValue ApplyAffine(const Graph& graph, const GraphNode& affine, const Inputs& inputs) {
+  const auto channels = static_cast<size_t>(affine.channels);
+  std::vector<float> z = AsFloats(*inputs[0]), base;
+  const size_t pixels = z.size() / channels;
+  std::vector<const float*> b_of_pixel;
+  if (inputs.size() > 1) {
+    base = AsFloats(*inputs[1]);
+    for (size_t p = 0; p < pixels; ++p) b_of_pixel.push_back(&base[p * channels]);
+  } else if (affine.b.size() > channels) {
+    b_of_pixel = BorderBiases(graph, affine);
+  }
+  reference::Affine(pixels, channels, affine.a.data(), affine.b.data(),
+                    b_of_pixel.empty() ? nullptr : b_of_pixel.data(), z.data());
+  return z;
+}
+
+PlainValue AddValues(const Graph&, const GraphNode&, const Inputs& inputs) {
+  std::vector<float> z = AsFloats(*inputs[0]);
+  reference::Add(z.size(), AsFloats(*inputs[1]).data(), z.data());
+  return z;
+}
+
+PlainValue Activate(const Graph&, const GraphNode& node, const Inputs& inputs) {
+  std::vector<float> z = AsFloats(*inputs[0]);
+  reference::Activate(z.size(), node.activation, z.data());
+  return z;
+}
+
+PlainValue PReluOf(const Graph&, const GraphNode& node, const Inputs& inputs) {
+  std::vector<float> z = AsFloats(*inputs[0]);
+  for (size_t i = 0; i < z.size(); ++i) z[i] = PRelu(z[i], node.a[i % node.a.size()]);
+  return z;
+}
+
+PlainValue Signs(const Graph&, const GraphNode&, const Inputs& inputs) {
+  const std::vector<float> z = AsFloats(*inputs[0]);
   std::vector<int32_t> signs(z.size());
   reference::Signs(z.size(), z.data(), signs.data());
   return As<int8_t>(signs);
 }
 
-std::vector<float> Pool(const GraphNode& pool, const GraphNode& from, const std::vector<float>& x) {
+PlainValue Quantize(const Graph&, const GraphNode& node, const Inputs& inputs) {
+  std::vector<uint8_t> codes;
+  for (const float x : AsFloats(*inputs[0]))
+    codes.push_back(static_cast<uint8_t>(ActivationCode(x, node.inverse_step, node.levels)));
+  return codes;
+}
+
+PlainValue Decode(const Graph&, const GraphNode& node, const Inputs& inputs) {
+  std::vector<float> z = AsFloats(*inputs[0]);
+  for (float& x : z) x *= node.step;
+  return z;
+}
+
+PlainValue AveragePool(const Graph& graph, const GraphNode& pool, const Inputs& inputs) {
   const float scale = static_cast<float>(1.0 / pool.window.taps());
   std::vector<float> y(Elements(pool));
-  reference::AveragePool(Shape(pool, from), x.data(), scale, 0, 0, y.data());
+  reference::AveragePool(Shape(pool, graph.node(pool.inputs[0])), AsFloats(*inputs[0]).data(),
+                         scale, 0, 0, y.data());
   return y;
 }
 
-std::vector<float> PadChannels(const GraphNode& pad, const std::vector<float>& x) {
+PlainValue PadChannels(const Graph&, const GraphNode& pad, const Inputs& inputs) {
+  const std::vector<float> x = AsFloats(*inputs[0]);
   std::vector<float> y(Elements(pad));
   const auto channels = static_cast<size_t>(pad.channels);
   const size_t pixels = y.size() / channels, copied = x.size() / pixels;
@@ -87,92 +137,119 @@ std::vector<float> PadChannels(const GraphNode& pad, const std::vector<float>& x
   return y;
 }
 
-PlainValue Evaluate(const Graph& graph, const GraphNode& node,
-                    const std::vector<PlainValue>& values) {
-  CheckConvertible(graph, node);
-  const PlainValue& x = values[static_cast<size_t>(node.inputs[0])];
-  const GraphNode& from = graph.node(node.inputs[0]);
-  if (node.op == GraphOp::kConv) return Convolve(node, from, x, node.codes, node.weights);
-  std::vector<float> z = AsFloats(x);
+template <typename T>
+std::vector<T> Largest(const GraphNode& pool, const GraphNode& from, const std::vector<T>& x) {
+  const Window& w = pool.window;
+  std::vector<T> y;
+  for (int row = 0; row < pool.height; ++row)
+    for (int column = 0; column < pool.width; ++column)
+      for (int c = 0; c < pool.channels; ++c) {
+        bool any = false;
+        T largest = 0;
+        for (int iy = row * w.stride_h - w.pad_top, ky = 0; ky < w.kernel_h; ++ky, ++iy)
+          for (int ix = column * w.stride_w - w.pad_left, kx = 0; kx < w.kernel_w; ++kx, ++ix) {
+            if (iy < 0 || iy >= from.height || ix < 0 || ix >= from.width) continue;
+            const T value = x[static_cast<size_t>((iy * from.width + ix) * pool.channels + c)];
+            if (!any || value > largest) largest = value;
+            any = true;
+          }
+        y.push_back(largest);
+      }
+  return y;
+}
+
+PlainValue MaxPool(const Graph& graph, const GraphNode& pool, const Inputs& inputs) {
+  const GraphNode& from = graph.node(pool.inputs[0]);
+  return std::visit([&](const auto& x) -> PlainValue { return Largest(pool, from, x); },
+                    *inputs[0]);
+}
+
+PlainValue Concatenate(const Graph& graph, const GraphNode& concat, const Inputs& inputs) {
+  const size_t pixels = static_cast<size_t>(concat.height) * static_cast<size_t>(concat.width);
+  const auto join = [&]<typename T>(const std::vector<T>&) -> PlainValue {
+    std::vector<T> y;
+    for (size_t p = 0; p < pixels; ++p)
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        const auto channels = static_cast<size_t>(graph.node(concat.inputs[i]).channels);
+        const T* x = std::get<std::vector<T>>(*inputs[i]).data() + p * channels;
+        y.insert(y.end(), x, x + channels);
+      }
+    return y;
+  };
+  return std::visit(join, *inputs[0]);
+}
+
+PlainValue Evaluate(const Graph& graph, const GraphNode& node, const Inputs& inputs) {
   switch (node.op) {
     case GraphOp::kInput:
+      break;  // given
     case GraphOp::kConv:
-      break;
+      return Convolve(graph, node, inputs);
     case GraphOp::kAffine:
-      ApplyAffine(graph, node, z);
-      break;
+      return ApplyAffine(graph, node, inputs);
     case GraphOp::kAdd:
-      reference::Add(z.size(), AsFloats(values[static_cast<size_t>(node.inputs[1])]).data(),
-                     z.data());
-      break;
+      return AddValues(graph, node, inputs);
     case GraphOp::kActivation:
-      reference::Activate(z.size(), node.activation, z.data());
-      break;
+      return Activate(graph, node, inputs);
     case GraphOp::kSign:
-      return Signs(z);
+      return Signs(graph, node, inputs);
     case GraphOp::kAvgPool:
-      return Pool(node, from, z);
+      return AveragePool(graph, node, inputs);
     case GraphOp::kPadChannels:
-      return PadChannels(node, z);
+      return PadChannels(graph, node, inputs);
     case GraphOp::kQuantize:
+      return Quantize(graph, node, inputs);
     case GraphOp::kDecode:
+      return Decode(graph, node, inputs);
     case GraphOp::kMaxPool:
+      return MaxPool(graph, node, inputs);
     case GraphOp::kConcat:
+      return Concatenate(graph, node, inputs);
     case GraphOp::kPRelu:
-      break;  // not convertible
+      return PReluOf(graph, node, inputs);
+  }
+  return *inputs[0];
+}
+
+// --------------------------------------------------------------------------------- lowered graphs
+
+PlainValue EvaluateBody(const LoweredGraph& lowered, const LoweredGraph::Op& op, Inputs inputs) {
+  PlainValue z = *inputs[0];
+  for (const int i : op.body) {
+    const GraphNode& node = lowered.node(i);
+    z = op.planes.empty()
+            ? Evaluate(*lowered.graph, node, inputs)
+            : Evaluate(*lowered.graph, WithUnpackedWeights(node, op.planes), inputs);
+    inputs = {&z};
   }
   return z;
-}
-
-// The inverse of PackWeights, written from the layout's description in schema/lbm.fbs.
-std::vector<int32_t> UnpackCodes(const GraphNode& conv,
-                                 const std::vector<std::vector<uint8_t>>& planes) {
-  std::vector<int32_t> codes(conv.codes.size());
-  const size_t taps = codes.size() / static_cast<size_t>(conv.channels);
-  const size_t row_bytes = planes[0].size() / static_cast<size_t>(conv.channels);
-  for (size_t i = 0; i < codes.size(); ++i) {
-    if (conv.weight_kind == WeightKind::kSign) {
-      const size_t k = i % taps;
-      codes[i] = (planes[0][i / taps * row_bytes + k / 8] >> (k % 8) & 1) != 0 ? 1 : -1;
-    } else {
-      for (const auto& plane : planes) codes[i] = codes[i] * 256 + static_cast<int8_t>(plane[i]);
-    }
-  }
-  return codes;
-}
-
-std::vector<float> UnpackFloats(const std::vector<uint8_t>& plane) {
-  std::vector<float> weights(plane.size() / sizeof(float));
-  std::memcpy(weights.data(), plane.data(), plane.size());
-  return weights;
-}
-
-PlainValue EvaluateConv(const LoweredGraph& lowered, const LoweredGraph::Op& op,
-                        const PlainValue& x) {
-  const GraphNode& conv = lowered.node(op.nodes[0]);
-  const GraphNode& from = lowered.node(op.input);
-  if (op.planes.empty()) return Convolve(conv, from, x, conv.codes, conv.weights);
-  if (conv.weight_kind == WeightKind::kFloat)
-    return Convolve(conv, from, x, {}, UnpackFloats(op.planes[0]));
-  return Convolve(conv, from, x, UnpackCodes(conv, op.planes), {});
 }
 
 void EvaluateOp(const LoweredGraph& lowered, const LoweredGraph::Op& op,
                 std::vector<PlainValue>& values) {
   const auto value = [&](int i) -> PlainValue& { return values[static_cast<size_t>(i)]; };
-  const bool conv = op.kind == LoweredGraph::Kind::kConv;
-  std::vector<float> z =
-      AsFloats(conv ? EvaluateConv(lowered, op, value(op.input)) : value(op.input));
-  if (op.pool >= 0) z = Pool(lowered.node(op.pool), lowered.node(op.input), z);
-  if (op.pad >= 0) z = PadChannels(lowered.node(op.pad), z);
-  for (const LoweredGraph::Stage& stage : op.stages) {
-    if (stage.affine >= 0) ApplyAffine(*lowered.graph, lowered.node(stage.affine), z);
-    if (stage.add >= 0) reference::Add(z.size(), AsFloats(value(stage.add)).data(), z.data());
-    reference::Activate(z.size(), stage.activation, z.data());
-    if (stage.out_f32 >= 0) value(stage.out_f32) = z;
-    if (stage.out_sign >= 0) value(stage.out_sign) = Signs(z);
+  Inputs inputs;
+  for (const int i : op.inputs) inputs.push_back(&value(i));
+  PlainValue z = EvaluateBody(lowered, op, std::move(inputs));
+  if (op.stages.empty()) {
+    value(op.body.back()) = std::move(z);
+    return;
   }
-  if (op.kind == LoweredGraph::Kind::kAvgPool) value(OutputsOf(op)[0]) = std::move(z);
+  // z, or z and another value, through a node.
+  const auto evaluate = [&](int i, int other) {
+    Inputs both = {&z};
+    if (other >= 0) both.push_back(&value(other));
+    return Evaluate(*lowered.graph, lowered.node(i), both);
+  };
+  z = AsFloats(z);
+  for (const LoweredGraph::Stage& stage : op.stages) {
+    if (stage.affine >= 0) z = evaluate(stage.affine, stage.base);
+    if (stage.add >= 0) z = AddValues(*lowered.graph, {}, {&z, &value(stage.add)});
+    if (stage.activation >= 0) z = evaluate(stage.activation, -1);
+    if (stage.out_f32 >= 0) value(stage.out_f32) = z;
+    if (stage.out_sign >= 0) value(stage.out_sign) = evaluate(stage.out_sign, -1);
+    if (stage.out_codes >= 0) value(stage.out_codes) = evaluate(stage.out_codes, -1);
+  }
 }
 
 }  // namespace
@@ -189,7 +266,12 @@ bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
 std::vector<PlainValue> Interpret(const Graph& graph, const PlainValue& input) {
   std::vector<PlainValue> values(graph.nodes.size());
   values[0] = input;
-  for (size_t i = 1; i < values.size(); ++i) values[i] = Evaluate(graph, graph.nodes[i], values);
+  for (size_t i = 1; i < values.size(); ++i) {
+    Inputs inputs;
+    for (const int from : graph.nodes[i].inputs)
+      inputs.push_back(&values[static_cast<size_t>(from)]);
+    values[i] = Evaluate(graph, graph.nodes[i], inputs);
+  }
   return values;
 }
 

@@ -13,7 +13,8 @@
 
 namespace lbrt {
 
-// One value of a graph, NHWC; the alternative is the ValueType: kU8, kF32, kSign (+-1), kI32, kI64.
+// One value of a graph, NHWC; the alternative is the ValueType: kU8 and kCode, kF32, kSign (+-1),
+// kI32, kI64.
 using PlainValue = std::variant<std::vector<uint8_t>, std::vector<float>, std::vector<int8_t>,
                                 std::vector<int32_t>, std::vector<int64_t>>;
 
@@ -22,8 +23,7 @@ std::vector<float> AsFloats(const PlainValue& value);
 // Equality of bits: -0 differs from +0, a NaN is equal to itself.
 bool SameBits(const std::vector<float>& a, const std::vector<float>& b);
 
-// The value of every node; `input` is the first one's. Throws InputError for a node that is not
-// convertible (converter/lowered.h).
+// The value of every node; `input` is the first one's.
 std::vector<PlainValue> Interpret(const Graph& graph, const PlainValue& input);
 
 // The same from the lowered graph, packed weights where it has them. Values that it does not store

@@ -11,32 +11,31 @@
 
 namespace lbrt {
 
+struct OpKind;  // converter/ops.h
+
 struct LoweredGraph {
   // A stage of an epilogue (schema/lbm.fbs): affine, addition, activation, in this order, each
-  // where present. Values are named by the node that makes them; -1 = none.
+  // where present; then its result z is stored in each form that is wanted. Values are named by the
+  // node that makes them; -1 = none.
   struct Stage {
-    int affine = -1;  // the kAffine node
-    int add = -1;     // the value that is added
-    Activation activation = Activation::kNone;
-    int out_f32 = -1;   // the value that z is, where z is stored
-    int out_sign = -1;  // the kSign node of z
-  };
-
-  enum class Kind : uint8_t {
-    kConv,     // a convolution and its epilogue
-    kEltwise,  // an epilogue standing alone
-    kAvgPool,  // average pooling, then zero channels
+    int affine = -1;      // the kAffine node, or a kDecode node: z * step
+    int base = -1;        // the value that is the affine's base
+    int add = -1;         // the value that is added
+    int activation = -1;  // the kActivation or kPRelu node
+    int out_f32 = -1;     // the value that z is
+    int out_sign = -1;    // the kSign node of z
+    int out_codes = -1;   // the kQuantize node of z
   };
 
   struct Op {
-    Kind kind = Kind::kEltwise;
-    std::vector<int> nodes;     // what it computes, in order; the first one names the op
-    int input = -1;             // a value
-    std::vector<Stage> stages;  // kConv, kEltwise: 1 or 2
-    int pool = -1, pad = -1;    // kAvgPool: the nodes; one of them may be missing
+    const OpKind* kind = nullptr;
+    std::vector<int> nodes;     // all it computes, in order; the first one names the op
+    std::vector<int> inputs;    // the values it reads, beside those that its stages name
+    std::vector<int> body;      // the nodes before the epilogue, each computed from the one before
+    std::vector<Stage> stages;  // the epilogue, 1 or 2; none: what the body makes is stored
     // kConv, once packed: the bytes of each plane as schema/lbm.fbs wants them (WeightKind).
     std::vector<std::vector<uint8_t>> planes;
-    std::string note;  // kEltwise: why it is no convolution's epilogue
+    std::string note;  // kEltwise: why it is no other op's epilogue
   };
 
   const Graph* graph = nullptr;  // outlives this
@@ -45,11 +44,7 @@ struct LoweredGraph {
   const GraphNode& node(int value) const { return graph->node(value); }
 };
 
-// Throws InputError for a node that no op can compute.
-void CheckConvertible(const Graph& graph, const GraphNode& node);
-
-// One op a node. Throws InputError for nodes that are not convertible, and for zero channels that
-// do not follow an average pooling.
+// One op a node. Throws InputError for a node that no kind of op computes.
 LoweredGraph Lower(const Graph& graph);
 
 // The values an op reads and stores.

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "converter/ops.h"
 #include "converter/passes.h"
 
 namespace lbrt {
@@ -7,29 +8,35 @@ namespace {
 
 using Plane = std::vector<uint8_t>;
 
-// Rows of bits, 1 = +1, each padded to 32 bits.
-std::vector<Plane> PackSigns(const std::vector<int32_t>& codes, size_t outputs) {
-  const size_t taps = codes.size() / outputs;
+// Rows of the bits bit(code), each row padded to 32 bits.
+template <typename Bit>
+Plane PackBits(const GraphNode& conv, Bit bit) {
+  const auto outputs = static_cast<size_t>(conv.channels);
+  const size_t taps = conv.codes.size() / outputs;
   const size_t row_bytes = (taps + 31) / 32 * 4;
   Plane plane(outputs * row_bytes);
   for (size_t o = 0; o < outputs; ++o)
     for (size_t k = 0; k < taps; ++k)
-      if (codes[o * taps + k] > 0)
+      if (bit(conv.codes[o * taps + k]))
         plane[o * row_bytes + k / 8] |= static_cast<uint8_t>(1u << (k % 8));
-  return {plane};
+  return plane;
 }
 
-std::vector<Plane> PackFloats(const std::vector<float>& weights) {
-  Plane plane(weights.size() * sizeof(float));
-  std::memcpy(plane.data(), weights.data(), plane.size());
+std::vector<Plane> PackSigns(const GraphNode& conv) {
+  return {PackBits(conv, [](int32_t w) { return w > 0; })};
+}
+
+std::vector<Plane> PackFloats(const GraphNode& conv) {
+  Plane plane(conv.weights.size() * sizeof(float));
+  std::memcpy(plane.data(), conv.weights.data(), plane.size());
   return {plane};
 }
 
 // Signed digits of base 256, the most significant plane first.
-std::vector<Plane> PackLimbs(const std::vector<int32_t>& codes, int limbs) {
-  std::vector<Plane> planes(static_cast<size_t>(limbs), Plane(codes.size()));
-  for (size_t i = 0; i < codes.size(); ++i) {
-    int32_t rest = codes[i];
+std::vector<Plane> PackLimbs(const GraphNode& conv) {
+  std::vector<Plane> planes(static_cast<size_t>(conv.limbs), Plane(conv.codes.size()));
+  for (size_t i = 0; i < conv.codes.size(); ++i) {
+    int32_t rest = conv.codes[i];
     for (auto plane = planes.rbegin(); plane != planes.rend(); ++plane) {
       const auto limb = static_cast<int8_t>(rest & 255);  // the residue in -128..127
       (*plane)[i] = static_cast<uint8_t>(limb);
@@ -39,27 +46,44 @@ std::vector<Plane> PackLimbs(const std::vector<int32_t>& codes, int limbs) {
   return planes;
 }
 
+std::vector<Plane> PackTernary(const GraphNode& conv) {
+  return {PackBits(conv, [](int32_t w) { return w > 0; }),
+          PackBits(conv, [](int32_t w) { return w != 0; })};
+}
+
+// (w + 2^bits - 1) / 2 in binary, the most significant plane first.
+std::vector<Plane> PackOdd(const GraphNode& conv) {
+  const int32_t largest = (1 << conv.bits) - 1;
+  std::vector<Plane> planes;
+  for (int bit = conv.bits - 1; bit >= 0; --bit)
+    planes.push_back(
+        PackBits(conv, [&](int32_t w) { return ((w + largest) / 2 >> bit & 1) != 0; }));
+  return planes;
+}
+
+std::vector<Plane> Pack(const GraphNode& conv) {
+  switch (conv.weight_kind) {
+    case WeightKind::kSign:
+      return PackSigns(conv);
+    case WeightKind::kFloat:
+      return PackFloats(conv);
+    case WeightKind::kFixed:
+      return PackLimbs(conv);
+    case WeightKind::kTernary:
+      return PackTernary(conv);
+    case WeightKind::kOdd:
+      return PackOdd(conv);
+  }
+  return {};
+}
+
 }  // namespace
 
 bool PackWeights(LoweredGraph& lowered) {
   bool changed = false;
   for (LoweredGraph::Op& op : lowered.ops) {
-    if (op.kind != LoweredGraph::Kind::kConv || !op.planes.empty()) continue;
-    const GraphNode& conv = lowered.node(op.nodes[0]);
-    switch (conv.weight_kind) {
-      case WeightKind::kSign:
-        op.planes = PackSigns(conv.codes, static_cast<size_t>(conv.channels));
-        break;
-      case WeightKind::kFloat:
-        op.planes = PackFloats(conv.weights);
-        break;
-      case WeightKind::kFixed:
-        op.planes = PackLimbs(conv.codes, conv.limbs);
-        break;
-      case WeightKind::kTernary:
-      case WeightKind::kOdd:
-        break;  // not convertible
-    }
+    if (op.kind != &kinds::kConv || !op.planes.empty()) continue;
+    op.planes = Pack(lowered.node(op.body[0]));
     changed = true;
   }
   return changed;

@@ -4,6 +4,7 @@ namespace lbrt {
 namespace {
 
 constexpr Pass kPasses[] = {
+    {"share_codes", ShareCodes},
     {"fuse_pool_pad", FusePoolPad},
     {"fuse_epilogue", FuseEpilogue},
     {"pack_weights", PackWeights},

@@ -8,14 +8,20 @@
 
 namespace lbrt {
 
+// Before: several layers take the same signs, or the same codes, of one value.
+// After:  one op makes them for all.
+bool ShareCodes(LoweredGraph& lowered);
+
 // Before: zero channels are appended to an average that nothing else reads.
 // After:  one op does both.
 bool FusePoolPad(LoweredGraph& lowered);
 
-// Before: an affine, an addition, an activation or signs on a value that a convolution, or another
-//         such op, makes last, where the other operand of an addition does not depend on that op.
+// Before: an affine, an addition, an activation, signs or codes of a value that a convolution, or
+//         another such op, makes last, where the other operand of an addition, or an affine's base,
+//         does not depend on that op.
 // After:  it is part of that op's epilogue, in its last stage where nobody else reads the middle
-//         value and the order affine, addition, activation allows it, else in a second stage.
+//         value and the order affine, addition, activation allows it, else in a second stage. A
+//         stage makes signs and codes once each; others of the same value take the second stage.
 bool FuseEpilogue(LoweredGraph& lowered);
 
 // Before: a convolution's weights are numbers in the graph.

@@ -108,6 +108,112 @@ TEST(Interpret, ZeroChannelsComeBeforeAndAfter) {
   EXPECT_EQ(y, (std::vector<float>{0, 1, 2, 0, 0, 0, 3, 4, 0, 0}));
 }
 
+TEST(Interpret, CodesRoundHalfToEvenAndStayInTheirRange) {
+  GraphBuilder g;
+  const int codes = g.Quantize(g.Input(ValueType::kF32, 1, 9, 1), 3.0f, 3);
+  const Graph graph = g.Finish(g.Decode(codes, 2.0f));
+  const float third = 1.0f / 3;
+  const auto values = Interpret(graph, std::vector<float>{-1, -0.0f, third / 2, 0.5f, 0.51f,
+                                                          5 * third / 2, 1, 1e30f, third});
+  EXPECT_EQ(std::get<std::vector<uint8_t>>(values[1]),
+            (std::vector<uint8_t>{0, 0, 0, 2, 2, 2, 3, 3, 1}));
+  EXPECT_EQ(std::get<std::vector<float>>(values[2]),
+            (std::vector<float>{0, 0, 0, 4, 4, 4, 6, 6, 2}));
+}
+
+TEST(Interpret, ANumberThatIsNoneHasTheCodeZero) {
+  GraphBuilder g;
+  const Graph graph = g.Finish(g.Quantize(g.Input(ValueType::kF32, 1, 1, 2), 1.0f, 255));
+  EXPECT_EQ(std::get<std::vector<uint8_t>>(
+                Interpret(graph, std::vector<float>{NAN, INFINITY}).back()),
+            (std::vector<uint8_t>{0, 255}));
+}
+
+TEST(Interpret, DecodedSignsAreSteps) {
+  GraphBuilder g;
+  const Graph graph = g.Finish(g.Decode(g.Sign(g.Input(ValueType::kF32, 1, 1, 2)), 0.25f));
+  EXPECT_EQ(std::get<std::vector<float>>(Interpret(graph, std::vector<float>{-3, 7}).back()),
+            (std::vector<float>{-0.25f, 0.25f}));
+}
+
+TEST(Interpret, PReluHasASlopeAChannel) {
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kF32, 1, 2, 2);
+  const int y = g.PRelu(x);
+  g.node(y).a = {0.5f, -2.0f};
+  const Graph graph = g.Finish(y);
+  EXPECT_TRUE(SameBits(
+      AsFloats(Interpret(graph, std::vector<float>{-4, -4, -0.0f, 3}).back()), {-2, 8, -0.0f, 3}));
+}
+
+TEST(Interpret, MaxPoolingTakesTheFirstOfTheLargestAndPaddingNeverWins) {
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kF32, 2, 2, 1);
+  const Graph graph = g.Finish(g.MaxPool(x, SquareWindow(3, 1, 1)));
+  EXPECT_TRUE(SameBits(AsFloats(Interpret(graph, std::vector<float>{-3, -0.0f, -1, 0.0f}).back()),
+                       {-0.0f, -0.0f, -0.0f, -0.0f}));
+  EXPECT_TRUE(SameBits(AsFloats(Interpret(graph, std::vector<float>{-3, -4, -1, -2}).back()),
+                       {-1, -1, -1, -1}));
+}
+
+TEST(Interpret, MaxPoolingKeepsSignsAndCodes) {
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kF32, 1, 4, 1);
+  const Window pairs = {1, 2, 1, 2};
+  const int codes = g.MaxPool(g.Quantize(x, 1.0f, 7), pairs);
+  const Graph graph = g.Finish(g.MaxPool(g.Sign(x), pairs));
+  const auto values = Interpret(graph, std::vector<float>{5, -1, -2, -3});
+  EXPECT_EQ(std::get<std::vector<uint8_t>>(values[static_cast<size_t>(codes)]),
+            (std::vector<uint8_t>{5, 0}));
+  EXPECT_EQ(std::get<std::vector<int8_t>>(values.back()), (std::vector<int8_t>{1, -1}));
+}
+
+TEST(Interpret, ConcatenationKeepsTheOrderOfValuesAndChannels) {
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kF32, 1, 2, 2);
+  const int y = g.PadChannels(x, 1, 0);
+  const Graph graph = g.Finish(g.Concat({y, x}));
+  EXPECT_EQ(std::get<std::vector<float>>(Interpret(graph, std::vector<float>{1, 2, 3, 4}).back()),
+            (std::vector<float>{0, 1, 2, 1, 2, 0, 3, 4, 3, 4}));
+}
+
+TEST(Interpret, AnAffineOntoABaseRoundsOnce) {
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kF32, 1, 1, 2);
+  const int base = g.Affine(x);
+  g.node(base).a = {0, 0};
+  g.node(base).b = {-1, 4};
+  const int y = g.AffineOnto(x, base);
+  g.node(y).a = {1.0f + 0x1p-12f, 2};
+  const Graph graph = g.Finish(y);
+  // (1 + 2^-12)^2 - 1 = 2^-11 + 2^-24, whose last part a rounded product would lose.
+  EXPECT_EQ(std::get<std::vector<float>>(
+                Interpret(graph, std::vector<float>{1.0f + 0x1p-12f, 3}).back()),
+            (std::vector<float>{0x1p-11f + 0x1p-24f, 10}));
+}
+
+// One output of a 1x1 convolution of two channels with these weights, as floats.
+float SumOf(WeightKind kind, int size, std::vector<int32_t> codes, bool quantize,
+            std::vector<float> x) {
+  GraphBuilder g;
+  int from = g.Input(ValueType::kF32, 1, 1, 2);
+  if (quantize) from = g.Quantize(from, 1.0f, 255);
+  const int conv = g.Conv(from, kind, 1, Window{}, size);
+  g.node(conv).codes = std::move(codes);
+  const Graph graph = g.Finish(conv);
+  return AsFloats(Interpret(graph, std::move(x)).back())[0];
+}
+
+TEST(Interpret, WeightsOfEveryKindMultiplyCodesAndFloats) {
+  EXPECT_EQ(SumOf(WeightKind::kSign, 0, {-1, 1}, true, {200, 3}), -197);
+  EXPECT_EQ(SumOf(WeightKind::kTernary, 0, {-1, 0}, true, {200, 3}), -200);
+  EXPECT_EQ(SumOf(WeightKind::kOdd, 8, {255, -253}, true, {255, 255}), 510);
+  EXPECT_EQ(SumOf(WeightKind::kFixed, 3, {8355711, 1}, true, {255, 255}), 2130706560.0f);
+  EXPECT_EQ(SumOf(WeightKind::kTernary, 0, {-1, 0}, false, {0.5f, 3}), -0.5f);
+  EXPECT_EQ(SumOf(WeightKind::kOdd, 2, {3, -1}, false, {0.5f, 2}), -0.5f);
+  EXPECT_EQ(SumOf(WeightKind::kFixed, 2, {1000, 7}, false, {0.5f, -1}), 493);
+}
+
 TEST(Interpret, SameBitsTellsMinusZeroFromZero) {
   EXPECT_FALSE(SameBits({0.0f}, {-0.0f}));
   EXPECT_FALSE(SameBits({1.0f}, {1.0f, 2.0f}));

@@ -2,18 +2,18 @@
 
 #include <gtest/gtest.h>
 
+#include "converter/ops.h"
 #include "images/error.h"
 #include "tests/graphs.h"
 
 namespace lbrt {
 namespace {
 
-using Kind = LoweredGraph::Kind;
-
-// Every value the lowered graph stores, against the graph.
-void ExpectSameMeaning(const Graph& graph, const LoweredGraph& lowered, const std::string& where) {
-  const PlainValue input = RandomInput(graph);
-  const auto want = Interpret(graph, input), got = Interpret(lowered, input);
+// Every value the lowered graph stores, against the graph's.
+void ExpectSameMeaning(const std::vector<PlainValue>& want, const LoweredGraph& lowered,
+                       const std::string& where) {
+  const Graph& graph = *lowered.graph;
+  const auto got = Interpret(lowered, want[0]);
   for (const int value : StoredValues(lowered))
     EXPECT_TRUE(SameBits(AsFloats(want[static_cast<size_t>(value)]),
                          AsFloats(got[static_cast<size_t>(value)])))
@@ -22,23 +22,28 @@ void ExpectSameMeaning(const Graph& graph, const LoweredGraph& lowered, const st
 }
 
 // Runs all passes; after each the graph means what it meant.
-LoweredGraph RunPasses(const Graph& graph) {
+LoweredGraph RunPasses(const Graph& graph, const PlainValue& input) {
+  const std::vector<PlainValue> want = Interpret(graph, input);
   LoweredGraph lowered = Lower(graph);
-  ExpectSameMeaning(graph, lowered, "lowered");
+  ExpectSameMeaning(want, lowered, "lowered");
   for (const Pass& pass : Passes()) {
-    pass.run(lowered);
-    ExpectSameMeaning(graph, lowered, pass.name);
+    if (!pass.run(lowered)) continue;
+    ExpectSameMeaning(want, lowered, pass.name);
     EXPECT_FALSE(pass.run(lowered)) << pass.name << " leaves something undone";
   }
   return lowered;
 }
+LoweredGraph RunPasses(const Graph& graph) { return RunPasses(graph, RandomInput(graph)); }
 
 // "conv", "eltwise+" for two stages, ...
 std::string Shape(const LoweredGraph& lowered) {
   std::string text;
   for (const LoweredGraph::Op& op : lowered.ops) {
     text += text.empty() ? "" : " ";
-    text += op.kind == Kind::kConv ? "conv" : op.kind == Kind::kEltwise ? "eltwise" : "pool";
+    text += op.kind == &kinds::kConv      ? "conv"
+            : op.kind == &kinds::kEltwise ? "eltwise"
+            : op.kind == &kinds::kConcat  ? "concat"
+                                          : "pool";
     if (op.stages.size() == 2) text += "+";
   }
   return text;
@@ -61,7 +66,7 @@ TEST(Passes, AnEpilogueOfEveryStepBecomesOneOp) {
   ASSERT_EQ(conv.stages.size(), 1u);
   EXPECT_EQ(conv.stages[0].affine, affine);
   EXPECT_EQ(conv.stages[0].add, x);
-  EXPECT_EQ(conv.stages[0].activation, Activation::kHardtanh);
+  EXPECT_EQ(conv.stages[0].activation, z);
   EXPECT_EQ(conv.stages[0].out_f32, -1);  // only its signs are read
   EXPECT_EQ(conv.stages[0].out_sign, signs);
 }
@@ -184,30 +189,140 @@ TEST(Passes, ZeroChannelsOfSomethingElseAreRefused) {
   EXPECT_THROW(Lower(graph), InputError);
 }
 
-TEST(Passes, WhatCannotBeConvertedYetIsRefusedInOneLine) {
-  const auto error = [](const char* network) -> std::string {
-    try {
-      Lower(RandomNetworkGraph(network, Stem::kI24));
-    } catch (const InputError& refused) {
-      return refused.what();
-    }
-    return "none";
-  };
-  EXPECT_EQ(error("ternary/resnet20"),
-            "node stage_1.0.conv_a: ternary weights cannot be converted yet");
-  EXPECT_EQ(error("edmips/cifar-resnet20"),
-            "node layers.0.conv0.activ: activations of several bits cannot be converted yet");
-  EXPECT_EQ(error("recu/vgg-small"), "node pool1: max pooling cannot be converted yet");
-  EXPECT_EQ(error("recu/resnet18a"), "none");
-}
-
-TEST(Passes, SignsTakenTwiceOfOneValueAreOneOpEach) {
+TEST(Passes, SignsTakenTwiceOfOneValueAreMadeOnce) {
   GraphBuilder g;
   const int z = g.Conv(g.Input(ValueType::kF32, 4, 4, 2), WeightKind::kFloat, 2, k3x3);
-  const int a = g.Conv(g.Sign(z), WeightKind::kSign, 2, k3x3);
+  const int signs = g.Sign(z);
+  const int a = g.Conv(signs, WeightKind::kSign, 2, k3x3);
   const int b = g.Conv(g.Sign(z), WeightKind::kSign, 2, k3x3);
   const Graph graph = g.Finish(g.Add(a, b));
-  EXPECT_EQ(Shape(RunPasses(graph)), "conv conv eltwise conv");
+  const LoweredGraph lowered = RunPasses(graph);
+  EXPECT_EQ(Shape(lowered), "conv conv conv");
+  EXPECT_EQ(lowered.ops[2].inputs[0], signs);
+}
+
+TEST(Passes, CodesOfOneStepAreMadeOnceAndOthersByAStageOrAnOpOfTheirOwn) {
+  GraphBuilder g;
+  const int z = g.Conv(g.Input(ValueType::kF32, 4, 4, 2), WeightKind::kFloat, 2, k3x3);
+  int sum = z;
+  for (const int levels : {1, 3, 7, 3, 15}) {
+    const int codes = g.Quantize(z, 2.0f, levels);
+    sum = g.Add(sum, g.Affine(g.Conv(codes, WeightKind::kTernary, 2, k3x3)));
+  }
+  // Another step, and the signs, which need no stage of their own.
+  sum = g.Add(sum, g.Conv(g.Quantize(z, 3.0f, 3), WeightKind::kSign, 2, k3x3));
+  const Graph graph = g.Finish(g.Add(sum, g.Conv(g.Sign(z), WeightKind::kSign, 2, k3x3)));
+  const LoweredGraph lowered = RunPasses(graph);
+  int eltwise = 0;
+  for (const LoweredGraph::Op& op : lowered.ops) eltwise += op.kind == &kinds::kEltwise;
+  EXPECT_EQ(eltwise, 3);  // of five, two are made by the convolution
+  const LoweredGraph::Op& conv = lowered.ops[0];
+  ASSERT_EQ(conv.stages.size(), 2u);
+  EXPECT_EQ(graph.node(conv.stages[0].out_codes).levels, 1);
+  EXPECT_EQ(graph.node(conv.stages[1].out_codes).levels, 3);
+  EXPECT_EQ(conv.stages[1].out_f32, z);
+  EXPECT_GE(conv.stages[1].out_sign, 0);
+}
+
+TEST(Passes, AStageStoresFloatsSignsAndCodesAtOnce) {
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kF32, 4, 4, 3);
+  const int z = g.Activate(g.Affine(g.Conv(x, WeightKind::kFloat, 3, k3x3)), Activation::kClipUnit);
+  const int signs = g.Sign(z), codes = g.Quantize(z, 3.0f, 3);
+  const int a = g.Conv(signs, WeightKind::kOdd, 3, k3x3, 3);
+  const int b = g.Affine(g.Conv(codes, WeightKind::kOdd, 3, k3x3, 8));
+  const Graph graph = g.Finish(g.Add(g.Add(a, b), z));
+  const LoweredGraph lowered = RunPasses(graph);
+  EXPECT_EQ(Shape(lowered), "conv conv conv+");
+  ASSERT_EQ(lowered.ops[0].stages.size(), 1u);
+  EXPECT_EQ(lowered.ops[0].stages[0].out_f32, z);
+  EXPECT_EQ(lowered.ops[0].stages[0].out_sign, signs);
+  EXPECT_EQ(lowered.ops[0].stages[0].out_codes, codes);
+}
+
+TEST(Passes, SignsOfAValueThatGoesOnToASecondStageJoinTheFirst) {
+  GraphBuilder g;
+  const int z = g.Conv(g.Input(ValueType::kF32, 4, 4, 3), WeightKind::kFloat, 3, k3x3);
+  const int affine = g.Affine(z);
+  const int signs = g.Sign(z);
+  const Graph graph = g.Finish(g.Add(g.Conv(signs, WeightKind::kSign, 3, k3x3), affine));
+  const LoweredGraph lowered = RunPasses(graph);
+  EXPECT_EQ(Shape(lowered), "conv+ conv");
+  EXPECT_EQ(lowered.ops[0].stages[0].out_f32, -1);
+  EXPECT_EQ(lowered.ops[0].stages[0].out_sign, signs);
+}
+
+TEST(Passes, CodesThatNobodyReadsAsFloatsAreAllThatIsStored) {
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kF32, 4, 4, 3);
+  const int z = g.Activate(g.Affine(g.Conv(x, WeightKind::kFloat, 3, k3x3)), Activation::kRelu);
+  const int codes = g.Quantize(z, 2.0f, 7);
+  const Graph graph = g.Finish(g.Affine(g.Conv(codes, WeightKind::kFixed, 3, k3x3, 2), 1e-3f));
+  const LoweredGraph lowered = RunPasses(graph);
+  EXPECT_EQ(Shape(lowered), "conv conv");
+  EXPECT_EQ(OutputsOf(lowered.ops[0]), std::vector<int>{codes});
+}
+
+TEST(Passes, PlanesAreAddedByTheEpiloguesOfTheLaterOnes) {
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kF32, 4, 4, 3);
+  const int first = g.Affine(g.Conv(x, WeightKind::kTernary, 3, k3x3));
+  const int second = g.AffineOnto(g.Conv(x, WeightKind::kTernary, 3, k3x3), first);
+  const int third = g.AffineOnto(g.Conv(x, WeightKind::kTernary, 3, k3x3), second);
+  const Graph graph = g.Finish(g.Activate(g.Add(third, x), Activation::kRelu));
+  const LoweredGraph lowered = RunPasses(graph);
+  EXPECT_EQ(Shape(lowered), "conv conv conv");
+  EXPECT_EQ(lowered.ops[1].stages[0].base, first);
+  ASSERT_EQ(lowered.ops[2].stages.size(), 1u);
+  EXPECT_EQ(lowered.ops[2].stages[0].base, second);
+  EXPECT_EQ(lowered.ops[2].stages[0].add, x);
+}
+
+TEST(Passes, ABaseIsNotAnEpilogueOfWhatMakesIt) {
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kF32, 4, 4, 3);
+  const int sum = g.Conv(x, WeightKind::kTernary, 3, k3x3);
+  const Graph graph = g.Finish(g.AffineOnto(sum, g.Affine(sum)));
+  EXPECT_EQ(Shape(RunPasses(graph)), "conv+ eltwise");
+}
+
+TEST(Passes, APReluIsAnActivationLikeOthers) {
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kF32, 4, 4, 3);
+  const int prelu = g.PRelu(g.Add(g.Affine(g.Conv(x, WeightKind::kFloat, 3, k3x3)), x));
+  const Graph graph = g.Finish(g.Conv(g.Sign(g.Affine(prelu)), WeightKind::kSign, 3, k3x3));
+  const LoweredGraph lowered = RunPasses(graph);
+  EXPECT_EQ(Shape(lowered), "conv+ conv");
+  EXPECT_EQ(lowered.ops[0].stages[0].activation, prelu);
+}
+
+TEST(Passes, CodesAsNumbersBeginAnOp) {
+  GraphBuilder g;
+  const int z = g.Conv(g.Input(ValueType::kF32, 4, 4, 3), WeightKind::kFloat, 3, k3x3);
+  const int real = g.Decode(g.Quantize(z, 2.0f, 7), 0.3217f);
+  const int ones = g.Affine(g.Decode(g.Sign(z), 1));
+  const Graph graph = g.Finish(g.Add(g.Activate(real, Activation::kRelu), ones));
+  const LoweredGraph lowered = RunPasses(graph);
+  EXPECT_EQ(Shape(lowered), "conv eltwise eltwise");
+  EXPECT_EQ(lowered.ops[1].note, "takes codes as numbers");
+  EXPECT_EQ(lowered.ops[1].stages[0].affine, real);
+  ASSERT_EQ(lowered.ops[2].stages.size(), 1u);  // times 1 is no step
+}
+
+TEST(Passes, PoolingsAndConcatenationsKeepCodes) {
+  GraphBuilder g;
+  const int z = g.Conv(g.Input(ValueType::kF32, 6, 6, 3), WeightKind::kFloat, 3, k3x3);
+  const Window k3x3s2 = SquareWindow(3, 2, 1);
+  const int codes = g.Quantize(z, 2.0f, 3), signs = g.Sign(z);
+  const int pooled = g.MaxPool(codes, k3x3s2), binary = g.MaxPool(signs, k3x3s2);
+  const int both = g.Concat({pooled, pooled}), four = g.Concat({binary, binary});
+  const int real = g.Concat({g.MaxPool(z, k3x3s2), g.AvgPool(z, k3x3s2)});
+  const int a = g.Affine(g.Conv(both, WeightKind::kOdd, 6, k3x3, 2));
+  const int b = g.Affine(g.Conv(four, WeightKind::kTernary, 6, k3x3));
+  const Graph graph = g.Finish(g.Add(g.Add(a, b), g.Affine(real)));
+  const LoweredGraph lowered = RunPasses(graph);
+  EXPECT_EQ(Shape(lowered), "conv pool pool concat concat pool pool concat conv conv eltwise");
+  EXPECT_EQ(lowered.ops.back().note, "follows a concatenation, which has no epilogue");
 }
 
 TEST(Passes, APoolingHasNoEpilogue) {
@@ -240,15 +355,61 @@ TEST(Passes, PackedWeightsOfEveryKindAreTheSameNumbers) {
   }
 }
 
-TEST(Passes, BitKOfARowIsBitKModEightOfByteKDivEight) {
+TEST(Passes, PackedCodesOfEveryKindAreTheSameNumbers) {
   GraphBuilder g;
-  const int conv = g.Conv(g.Input(ValueType::kF32, 1, 1, 16), WeightKind::kSign, 1, Window{});
-  for (int c = 0; c < 16; ++c)
-    g.node(conv).codes[static_cast<size_t>(c)] = c == 0 || c == 9 ? 1 : -1;
+  const int x = g.Quantize(g.Input(ValueType::kF32, 5, 5, 5), 2.0f, 15);
+  const int ternary = g.Conv(x, WeightKind::kTernary, 4, k3x3);
+  int sum = g.Affine(ternary);
+  for (int bits = 2; bits <= 8; ++bits) {
+    const int conv = g.Conv(x, WeightKind::kOdd, 4, k3x3, bits);
+    g.node(conv).codes[0] = (1 << bits) - 1;
+    g.node(conv).codes[1] = 1 - (1 << bits);
+    sum = g.Add(sum, g.Affine(conv));
+  }
+  const Graph graph = g.Finish(sum);
+  for (const LoweredGraph::Op& op : RunPasses(graph).ops) {
+    if (op.kind != &kinds::kConv) continue;
+    const GraphNode& conv = graph.node(op.nodes[0]);
+    const int planes = conv.weight_kind == WeightKind::kTernary ? 2 : conv.bits;
+    EXPECT_EQ(op.planes.size(), static_cast<size_t>(planes));
+    for (const auto& plane : op.planes) {
+      EXPECT_EQ(plane.size(), 4u * 8u);
+      for (size_t row = 0; row < 4; ++row)
+        EXPECT_EQ(plane[row * 8 + 5] & 0xE0, 0) << "padding bits are zero";
+    }
+  }
+}
+
+// The planes of a 1x1 convolution with these weights of one output.
+std::vector<std::vector<uint8_t>> PlanesOf(WeightKind kind, const std::vector<int32_t>& codes,
+                                           int bits = 0) {
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kF32, 1, 1, static_cast<int>(codes.size()));
+  const int conv = g.Conv(x, kind, 1, Window{}, bits);
+  g.node(conv).codes = codes;
   const Graph graph = g.Finish(conv);
   LoweredGraph lowered = Lower(graph);
   PackWeights(lowered);
-  EXPECT_EQ(lowered.ops[0].planes[0], (std::vector<uint8_t>{1, 2, 0, 0}));
+  return lowered.ops[0].planes;
+}
+
+using Planes = std::vector<std::vector<uint8_t>>;
+
+TEST(Passes, ATernaryWeightIsItsSignAndWhetherItIsNotZero) {
+  EXPECT_EQ(PlanesOf(WeightKind::kTernary, {1, 0, -1, 1}), (Planes{{9, 0, 0, 0}, {13, 0, 0, 0}}));
+}
+
+TEST(Passes, AnOddWeightIsItsSignsMostSignificantFirst) {
+  // 3 = 2 + 1, 1 = 2 - 1, -1 = -2 + 1, -3 = -2 - 1
+  EXPECT_EQ(PlanesOf(WeightKind::kOdd, {3, 1, -1, -3}, 2), (Planes{{3, 0, 0, 0}, {5, 0, 0, 0}}));
+  EXPECT_EQ(PlanesOf(WeightKind::kOdd, {255, -255, 1}, 8)[0], (std::vector<uint8_t>{5, 0, 0, 0}));
+  EXPECT_EQ(PlanesOf(WeightKind::kOdd, {255, -255, 1}, 8)[7], (std::vector<uint8_t>{1, 0, 0, 0}));
+}
+
+TEST(Passes, BitKOfARowIsBitKModEightOfByteKDivEight) {
+  std::vector<int32_t> codes(16, -1);
+  codes[0] = codes[9] = 1;
+  EXPECT_EQ(PlanesOf(WeightKind::kSign, codes), (Planes{{1, 2, 0, 0}}));
 }
 
 class PassesOnNetworks : public testing::TestWithParam<std::pair<const char*, Stem>> {};
@@ -257,7 +418,7 @@ TEST_P(PassesOnNetworks, KeepEveryBit) {
   const Graph graph = RandomNetworkGraph(GetParam().first, GetParam().second);
   const LoweredGraph lowered = RunPasses(graph);
   for (const LoweredGraph::Op& op : lowered.ops)
-    if (op.kind == Kind::kEltwise) {
+    if (op.kind == &kinds::kEltwise) {
       EXPECT_EQ(op.note, "follows a pooling, which has no epilogue");
     }
   // 20 convolutions or linear layers, 2 shortcuts and the last pooling; ReCU normalises after it.
@@ -265,10 +426,30 @@ TEST_P(PassesOnNetworks, KeepEveryBit) {
 }
 INSTANTIATE_TEST_SUITE_P(All, PassesOnNetworks,
                          testing::Values(std::pair{"recu/resnet20", Stem::kI24},
-                                         std::pair{"recu/resnet20", Stem::kI8},
                                          std::pair{"recu/resnet20", Stem::kF32},
                                          std::pair{"mcdonnell/wrn-20-1", Stem::kI16},
                                          std::pair{"mcdonnell/wrn-20-1", Stem::kF32}));
+
+class PassesOnSmallNetworks : public testing::TestWithParam<const char*> {};
+
+TEST_P(PassesOnSmallNetworks, KeepEveryBitAtEveryWidth) {
+  const FittedNetwork fitted(GetParam());
+  for (const int width : fitted.Widths())
+    for (const Stem stem : {fitted.Stems().front(), fitted.Stems().back()}) {
+      SCOPED_TRACE(std::string(StemName(stem)) + " stem, width " + std::to_string(width));
+      const Graph graph = fitted.Imported(stem, width);
+      RunPasses(graph, fitted.Input(graph));
+    }
+}
+INSTANTIATE_TEST_SUITE_P(Systems, PassesOnSmallNetworks, testing::ValuesIn(kSmallNetworks));
+
+TEST(Passes, KeepEveryBitOfTheInceptions) {
+  for (const char* text : kInceptions) {
+    const FittedNetwork fitted(text);
+    const Graph graph = fitted.Imported(Stem::kI24, 0);
+    RunPasses(graph, fitted.Input(graph));
+  }
+}
 
 }  // namespace
 }  // namespace lbrt

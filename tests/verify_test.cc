@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "converter/emit.h"
 #include "converter/passes.h"
 #include "tests/graphs.h"
@@ -58,6 +60,58 @@ TEST(Verify, TheFirstOpThatDiffersIsNamed) {
   ExpectRefusal([&] { Verify(AllPasses(graph), ModelOf(changed), TwoImages(), 2); },
                 "noise[0]: isa scalar, op 1 (node4)");
   ExpectRefusal([&] { Verify(AllPasses(graph), ModelOf(changed), TwoImages(), 2); }, "channel 7: ");
+}
+
+Dataset ImageOf(const FittedNetwork& fitted) {
+  Dataset data;
+  data.source = "noise";
+  data.height = fitted.network.nodes[0].height;
+  data.width = fitted.network.nodes[0].width;
+  data.channels = 3;
+  data.pixels = fitted.image;
+  return data;
+}
+
+// From the tensors to the runtime's values, on every column: what each op stores is the graph's.
+void ExpectRuns(const FittedNetwork& fitted, Stem stem, int width) {
+  SCOPED_TRACE(std::string(StemName(stem)) + " stem, width " + std::to_string(width));
+  const Graph graph = fitted.Imported(stem, width);
+  const LoweredGraph lowered = AllPasses(graph);
+  const std::vector<uint8_t> file = Emit(
+      lowered, {"channels = 3\nmean = 0.49 0.48 0.45\nstd = 0.25 0.24 0.26\n", {}, {}, {}, 1});
+  const Verification result = Verify(lowered, file, ImageOf(fitted), 1);
+  EXPECT_EQ(result.ops, lowered.ops.size());
+  const auto [low, high] = std::minmax_element(result.logits.begin(), result.logits.end());
+  EXPECT_LT(*low, *high);
+}
+
+class VerifyNetworks : public testing::TestWithParam<const char*> {};
+
+TEST_P(VerifyNetworks, EveryStemAndWidthIsExact) {
+  const FittedNetwork fitted(GetParam());
+  for (const int width : fitted.Widths()) ExpectRuns(fitted, fitted.Stems().front(), width);
+  for (const Stem stem : fitted.Stems())
+    if (stem != fitted.Stems().front()) ExpectRuns(fitted, stem, fitted.Widths().front());
+}
+INSTANTIATE_TEST_SUITE_P(Systems, VerifyNetworks, testing::ValuesIn(kSmallNetworks));
+
+TEST(Verify, EveryPairOfQuantizersIsExact) {
+  for (const std::string& weights : WeightQuantizerNames()) {
+    const auto kind = ParseWeightQuantizer(weights);
+    if (kind == WeightQuantizer::kFixedPoint) continue;  // not of a network's body
+    for (const std::string& activations : ActivationQuantizerNames()) {
+      const bool bits = EntryOf(kind).most_bits > 0 ||
+                        EntryOf(ParseActivationQuantizer(activations)).most_bits > 0;
+      SCOPED_TRACE(weights + " " + activations);
+      ExpectRuns(FittedNetwork("recu/resnet20 blocks=1,1 channels=9,21 size=8 weights=" + weights +
+                               " activations=" + activations + (bits ? " bits=3/2" : "")),
+                 Stem::kI24, 0);
+    }
+  }
+}
+
+TEST(Verify, TheInceptionsAreExact) {
+  for (const char* text : kInceptions) ExpectRuns(FittedNetwork(text), Stem::kI24, 0);
 }
 
 TEST(Verify, OneWeightOfTheLastLayerIsEnough) {

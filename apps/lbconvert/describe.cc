@@ -194,7 +194,17 @@ std::string DescribeCheckpoint(const std::string& path, const std::string& netwo
 // ------------------------------------------------------------------------------------ models
 
 const char* TypeText(lbrt_type type) {
-  return type == LBRT_U8 ? "u8" : type == LBRT_SIGN ? "1 bit" : "f32";
+  switch (type) {
+    case LBRT_U8:
+      return "u8";
+    case LBRT_F32:
+      return "f32";
+    case LBRT_SIGN:
+      return "1 bit";
+    case LBRT_CODES:
+      return "codes";
+  }
+  return "";
 }
 
 std::string TensorText(const lbrt_tensor& tensor) {
@@ -291,8 +301,20 @@ std::string KindText(const GraphNode& node) {
   return "";
 }
 
-const char* TypeText(ValueType type) {
-  return type == ValueType::kU8 ? "u8" : type == ValueType::kSign ? "1 bit" : "f32";
+std::string TypeText(const GraphNode& node) {
+  switch (node.type) {
+    case ValueType::kU8:
+      return "u8";
+    case ValueType::kSign:
+      return "1 bit";
+    case ValueType::kCode:
+      return "0 to " + std::to_string(node.levels);
+    case ValueType::kF32:
+    case ValueType::kI32:
+    case ValueType::kI64:
+      break;
+  }
+  return "f32";
 }
 
 std::string WeightsText(const GraphNode& conv) {
@@ -311,12 +333,19 @@ std::string WeightsText(const GraphNode& conv) {
   return "";
 }
 
+// The type of what an op reads, beside what it adds.
+std::string InputText(const LoweredGraph& lowered, const LoweredGraph::Op& op) {
+  std::string text = TypeText(lowered.node(op.inputs[0]));
+  if (op.inputs.size() > 1) text = std::to_string(op.inputs.size()) + " x " + text;
+  return text;
+}
+
 std::string NoteText(const LoweredGraph& lowered, const LoweredGraph::Op& op) {
   if (!op.note.empty()) return op.note;
-  if (op.kind != LoweredGraph::Kind::kConv) return "";
   const GraphNode& conv = lowered.node(op.nodes[0]);
-  if (conv.weight_kind != WeightKind::kFloat) return "";
-  return op.input == 0 ? "fp32 by --stem f32" : "fp32: its weights and its input are real numbers";
+  if (conv.op != GraphOp::kConv || conv.weight_kind != WeightKind::kFloat) return "";
+  return op.inputs[0] == 0 ? "fp32 by --stem f32"
+                           : "fp32: its weights and its input are real numbers";
 }
 
 }  // namespace
@@ -336,20 +365,23 @@ std::string ConversionReport(const LoweredGraph& lowered, const ImportReport& im
   for (const LoweredGraph::Op& op : lowered.ops) {
     std::vector<std::string> parts, stored;
     for (const int node : op.nodes) parts.push_back(KindText(lowered.node(node)));
-    for (const int value : OutputsOf(op)) stored.push_back(TypeText(lowered.node(value).type));
+    for (const int value : OutputsOf(op)) stored.push_back(TypeText(lowered.node(value)));
     const GraphNode& first = lowered.node(op.nodes[0]);
     const GraphNode& last = lowered.node(op.nodes.back());
     size_t bytes = 0;
     for (const auto& plane : op.planes) bytes += plane.size();
-    const bool conv = op.kind == LoweredGraph::Kind::kConv;
+    const bool conv = first.op == GraphOp::kConv;
     table.Add({first.name, Joined(parts, ", "), conv ? WeightsText(first) : "",
-               TypeText(lowered.node(op.input).type),
-               PixelsText(last.height, last.width, last.channels), Joined(stored, ", "),
+               InputText(lowered, op), PixelsText(last.height, last.width, last.channels),
+               Joined(stored, ", "),
                conv ? Number(bytes) : "", NoteText(lowered, op)});
   }
   std::string text = table.Text() + "\n" + Counted(import.zero_weights, "one-bit weight") +
                      " exactly zero, stored as +1; " + Counted(import.dead_channels, "channel") +
                      " of nothing but those\n";
+  if (import.between_codes != 0)
+    text += Counted(import.between_codes, "weight") +
+            " between two codes, decided by the code of 8 bits\n";
   for (const std::string& line : import.lines) text += "  " + Printable(line) + "\n";
   return text;
 }

@@ -1,0 +1,61 @@
+// What an op kind's emit works with: tensors by value, the ops' numbers and weights as segments,
+// and the table in the making. Private to converter/.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "converter/lowered.h"
+#include "schema/lbm_generated.h"
+
+namespace lbrt {
+
+// The data of a file: one segment of all floats that are not weights, then one per plane.
+class Segments {
+ public:
+  Segments() : segments_(1) {}
+
+  // Numbers that are all the same are stored once.
+  lbm::Floats Add(const std::vector<float>& values);
+  uint32_t AddPlane(const std::vector<uint8_t>& plane);
+
+  // The list for the table, given where the table ends.
+  std::vector<lbm::Segment> Place(size_t begin) const;
+  const std::vector<std::vector<uint8_t>>& bytes() const { return segments_; }
+
+ private:
+  std::vector<std::vector<uint8_t>> segments_;
+};
+
+struct TableBody {
+  lbm::OpBody kind;
+  flatbuffers::Offset<void> offset;
+};
+
+lbm::Window TableWindow(const Window& window);
+
+class Emission {
+ public:
+  explicit Emission(const LoweredGraph& lowered)
+      : lowered_(lowered), values_(StoredValues(lowered)) {}
+
+  flatbuffers::FlatBufferBuilder& builder() { return builder_; }
+  Segments& segments() { return segments_; }
+  const std::vector<int>& values() const { return values_; }
+  const GraphNode& node(int value) const { return lowered_.node(value); }
+
+  uint32_t Tensor(int value) const;        // the index of the tensor that holds a value
+  int32_t TensorOrNone(int value) const;   // -1 for -1
+  std::vector<uint32_t> Planes(const LoweredGraph::Op& op);
+  std::vector<flatbuffers::Offset<lbm::Stage>> Stages(const LoweredGraph::Op& op);
+
+ private:
+  flatbuffers::Offset<lbm::Stage> AddStage(const LoweredGraph::Stage& stage);
+
+  flatbuffers::FlatBufferBuilder builder_;
+  const LoweredGraph& lowered_;
+  const std::vector<int> values_;
+  Segments segments_;
+};
+
+}  // namespace lbrt

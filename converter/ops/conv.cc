@@ -1,0 +1,41 @@
+// A convolution and its epilogue. A linear layer's window is its whole input.
+#include "converter/emission.h"
+#include "converter/ops.h"
+
+namespace lbrt {
+namespace {
+
+bool Lower(const Graph& graph, int i, LoweredGraph::Op& op) {
+  const GraphNode& node = graph.node(i);
+  if (node.op != GraphOp::kConv) return false;
+  op.inputs = node.inputs;
+  op.body = {i};
+  op.stages.emplace_back().out_f32 = i;
+  return true;
+}
+
+TableBody Emit(Emission& emission, const LoweredGraph::Op& op) {
+  const GraphNode& conv = emission.node(op.body[0]);
+  const std::vector<uint32_t> planes = emission.Planes(op);
+  const auto stages = emission.Stages(op);
+  const lbm::Window window = TableWindow(conv.window);
+  return {lbm::OpBody::Conv,
+          lbm::CreateConvDirect(emission.builder(), emission.Tensor(op.inputs[0]),
+                                static_cast<uint32_t>(conv.channels), &window,
+                                static_cast<lbm::WeightKind>(conv.weight_kind), &planes, &stages)
+              .Union()};
+}
+
+template <WeightKind kind, lbm::WeightKind file>
+constexpr bool kSame = static_cast<int>(kind) == static_cast<int>(file);
+static_assert(kSame<WeightKind::kSign, lbm::WeightKind::Sign> &&
+              kSame<WeightKind::kFloat, lbm::WeightKind::Float> &&
+              kSame<WeightKind::kFixed, lbm::WeightKind::Fixed> &&
+              kSame<WeightKind::kTernary, lbm::WeightKind::Ternary> &&
+              kSame<WeightKind::kOdd, lbm::WeightKind::Odd>);
+
+}  // namespace
+
+const OpKind kinds::kConv = {"convolution", nullptr, Lower, Emit};
+
+}  // namespace lbrt
