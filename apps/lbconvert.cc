@@ -30,6 +30,7 @@ struct Flags {
   std::string describe;
   std::vector<std::string> verify, measure;  // a data set's path or paths
   size_t limit = 16;
+  int width = 0;  // 0: the widest of quantized weights
 };
 
 void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
@@ -78,6 +79,15 @@ Preprocessing PreprocessingOf(const Flags& flags, const Checkpoint& checkpoint,
   return p;
 }
 
+// The deviations that the network was trained with, which --preprocess does not change.
+std::vector<double> TrainedStd(const Flags& flags, const Checkpoint& checkpoint,
+                               const Network& network) {
+  const std::string text =
+      TextOf("", checkpoint, "preprocessing", DefaultsOf(network).preprocessing);
+  const Preprocessing p = FromText(text, flags.checkpoint + ": preprocessing");
+  return p.channels == network.nodes[0].channels ? p.std : std::vector<double>();
+}
+
 std::vector<std::string> LabelsOf(const Flags& flags, const Checkpoint& checkpoint,
                                   const Network& network) {
   std::vector<std::string> labels =
@@ -90,6 +100,15 @@ std::vector<std::string> LabelsOf(const Flags& flags, const Checkpoint& checkpoi
   return labels;
 }
 
+// Of a network that can be switched, else what the user said.
+int WidthOf(const Flags& flags, const Network& network) {
+  if (network.widths.empty() || flags.width != 0) return flags.width;
+  int widest = network.widths.front();
+  for (const int width : network.widths)
+    if (width < 32) widest = width;
+  return widest;
+}
+
 // What the checkpoint says of itself, and how it was converted.
 std::vector<std::pair<std::string, std::string>> ProvenanceOf(const Flags& flags,
                                                               const Checkpoint& checkpoint,
@@ -99,6 +118,7 @@ std::vector<std::pair<std::string, std::string>> ProvenanceOf(const Flags& flags
       {"arguments", ArgumentsText(network.arguments)},
       {"stem", StemName(ResolvedStem(network, ParseStem(flags.stem)))},
       {"converter", "lbconvert " LBRT_VERSION}};
+  if (!network.widths.empty()) notes.emplace_back("width", std::to_string(WidthOf(flags, network)));
   for (const auto& [key, value] : checkpoint.text)
     if (key != "network" && key != "arguments" && key != "preprocessing" && key != "labels")
       notes.emplace_back(key, value);
@@ -143,7 +163,8 @@ std::string VerifyReport(const Flags& flags, const Checkpoint& checkpoint, const
   for (const std::string& column : result.columns) text += column + ", ";
   text += "equal to the interpreter bit by bit\n";
 #ifdef LBRT_FLOAT_CHECK
-  text += FloatCheck(network, checkpoint.state, preprocessing, data, result);
+  text += FloatCheck(network, checkpoint.state, WidthOf(flags, network), preprocessing, data,
+                     result);
 #else
   (void)checkpoint, (void)network, (void)preprocessing;
 #endif
@@ -152,7 +173,8 @@ std::string VerifyReport(const Flags& flags, const Checkpoint& checkpoint, const
 
 int Convert(const Flags& flags) {
   const Checkpoint checkpoint = ReadCheckpoint(flags.checkpoint);
-  const Network network = NetworkOf(checkpoint, flags.network);
+  Network network = NetworkOf(checkpoint, flags.network);
+  network.input_std = TrainedStd(flags, checkpoint, network);
   const Preprocessing preprocessing = PreprocessingOf(flags, checkpoint, network);
   ModelTexts texts;
   texts.preprocessing = ToText(preprocessing);
@@ -161,8 +183,10 @@ int Convert(const Flags& flags) {
 
   ImportReport report;
   const Stem stem = ResolvedStem(network, ParseStem(flags.stem));
-  const Graph graph =
-      Import(network, checkpoint.state, {stem, preprocessing.mean, preprocessing.std}, &report);
+  const int width = WidthOf(flags, network);
+  const Graph graph = Import(network, checkpoint.state,
+                             {stem, preprocessing.mean, preprocessing.std, width}, &report);
+  if (width != 0) texts.width = width;
   LoweredGraph lowered = Lower(graph);
   for (const Pass& pass : Passes()) pass.run(lowered);
   std::vector<uint8_t> file = Emit(lowered, texts);
@@ -230,6 +254,10 @@ int main(int argc, char** argv) {
                  "with, or i24")
       ->check(CLI::IsMember({"auto", "i24", "i16", "i8", "f32"}))
       ->capture_default_str();
+  app.add_option("--width", flags.width,
+                 "bits per weight of the model, of an any-precision network (default: the most it "
+                 "has, 32 apart)")
+      ->check(CLI::Range(1, 32));
   app.add_option("--preprocess", flags.preprocess,
                  "file of `key = value` lines to use instead of the checkpoint's preprocessing");
   app.add_option("--labels", flags.labels,

@@ -89,6 +89,51 @@ TEST_F(LbconvertTest, AForeignCheckpointNeedsItsNetworksName) {
   ExpectSays(Run({"--describe", model_}), "aquarium_fish");
 }
 
+// The checkpoint becomes one of another network.
+void Become(Checkpoint& checkpoint, const std::string& network, const std::string& arguments) {
+  checkpoint.state = RandomTensors(BuildNetwork(network, ParseArguments(arguments)));
+  checkpoint.text["network"] = network;
+  checkpoint.text["arguments"] = arguments;
+}
+
+TEST_F(LbconvertTest, AModelHasOneOfTheWidthsOfAnAnyPrecisionNetwork) {
+  Become(checkpoint_, "any-precision/resnet20", "blocks=1,1 channels=8,16 expansion=1");
+  ExpectRefused(Convert({"--width", "3"}), "has no width 3, expected one of: 1, 2, 4, 8, 32");
+  ExpectSays(Convert(), "quantize");
+  ExpectSays(Run({"--describe", model_}), "width: 8");
+  const ProgramResult result = Convert({"--width", "2", "--verify", image_});
+  ExpectSays(result, "2 bits");
+  ExpectSays(result, "0 to 3");
+  ExpectSays(result, "verified: 1 image");
+  ExpectSays(Run({"--describe", model_}), "width: 2");
+}
+
+TEST_F(LbconvertTest, ANetworkThatCannotBeSwitchedHasNoWidths) {
+  ExpectRefused(Convert({"--width", "2"}), "has no width 2, expected none");
+}
+
+// Training divided the stem's weights by the deviations of its own preprocessing (methods.md 8a).
+TEST_F(LbconvertTest, AFixedPointStemKeepsTheNormalisationItWasTrainedWith) {
+  Become(checkpoint_, "recu/resnet20", "blocks=1,1 channels=8,16 stem=i8");
+  const ProgramResult result = Convert({"--verify", image_});
+  ExpectSays(result, "i8");
+  ExpectSays(result, "verified: 1 image");
+  fs::remove(model_);
+  WriteText("p.txt", "channels = 3\nmean = 0 0 0\nstd = .1 .2 .3\n");
+  ExpectRefused(Convert({"--preprocess", folder_ / "p.txt"}), "its deviations differ");
+}
+
+TEST_F(LbconvertTest, SaysWhatBecameOfPlanesAndPoolings) {
+  Become(checkpoint_, "ternary/resnet18", "blocks=1,1 channels=8,16 classes=10 size=32 t_ex=2");
+  WriteText("p.txt", "channels = 3\nmean = 0 0 0\nstd = 1 1 1\n");
+  WriteText("l.txt", "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n");
+  const ProgramResult result = Convert({"--preprocess", folder_ / "p.txt", "--labels",
+                                        folder_ / "l.txt", "--verify", image_});
+  ExpectSays(result, "ternary");
+  ExpectSays(result, "max pool 3x3 s2 p1");
+  ExpectSays(result, "verified: 1 image");
+}
+
 TEST_F(LbconvertTest, TheSameCheckpointGivesTheSameBytes) {
   ASSERT_EQ(Convert().status, 0);
   const std::vector<uint8_t> first = ReadFile(model_);
@@ -266,6 +311,7 @@ TEST_F(LbconvertTest, WrongUsageIsStatusTwo) {
   ExpectUsageError(Run({ckpt_, model_, "--nonsense"}), "--nonsense");
   ExpectUsageError(Run({ckpt_, model_, "--stem", "i12"}), "i12");
   ExpectUsageError(Run({ckpt_, model_, "--limit", "0"}), "--limit");
+  ExpectUsageError(Run({ckpt_, model_, "--width", "0"}), "--width");
   ExpectUsageError(Run({ckpt_, model_, "--verify"}), "--verify");
   ExpectUsageError(Run({ckpt_, model_, "--describe", ckpt_}), "--describe");
   ExpectUsageError(Run({ckpt_, ckpt_}), "overwritten");

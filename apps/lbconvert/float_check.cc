@@ -35,18 +35,20 @@ at::Tensor InputOf(const Network& network, const Preprocessing& preprocessing, c
 
 }  // namespace
 
-std::string FloatCheck(const Network& network, const StateDict& tensors,
+std::string FloatCheck(const Network& network, const StateDict& tensors, int width,
                        const Preprocessing& preprocessing, const Dataset& data,
                        const Verification& verified) {
   const at::NoGradGuard no_gradients;
   TrainerModel model(network, at::kFloat, at::kCPU);
   model.Load(tensors);
+  Execution execution;
+  execution.width = width;
   const size_t classes = verified.logits.size() / verified.images;
   size_t agree = 0;
   float largest = 0, difference = 0;
   for (size_t i = 0; i < verified.images; ++i) {
     const at::Tensor logits =
-        Execute(model, InputOf(network, preprocessing, data, i), {}).contiguous();
+        Execute(model, InputOf(network, preprocessing, data, i), execution).contiguous();
     const float* want = logits.data_ptr<float>();
     const float* got = verified.logits.data() + i * classes;
     for (size_t c = 0; c < classes; ++c) {

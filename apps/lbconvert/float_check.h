@@ -10,9 +10,10 @@
 
 namespace lbrt {
 
-// Executes the network with LibTorch on the images that were verified, and says in one line how far
+// Executes the network with LibTorch, at a width of its own (0: the widest, or none), on the images
+// that were verified, and says in one line how far
 // the logits are from the model's and on how many images both choose the same class.
-std::string FloatCheck(const Network& network, const StateDict& tensors,
+std::string FloatCheck(const Network& network, const StateDict& tensors, int width,
                        const Preprocessing& preprocessing, const Dataset& data,
                        const Verification& verified);
 
