@@ -79,18 +79,18 @@ void DotRows(const Windows<uint8_t>& in, const uint8_t* first, const int8_t* w, 
   }
 }
 
-// All pixels times V panels.
+// All pixels times V panels. Each number of pixels up to 8 has its code: images of 7 or 14 pixels
+// are common in deep layers, whose weights should be read once.
 template <size_t V>
 void DotPanels(const Windows<uint8_t>& in, const int8_t* w, size_t panel_bytes,
                const int32_t* const* base, size_t channel, int32_t* acc, size_t acc_stride) {
+  constexpr decltype(&DotRows<1, V>) kRows[] = {DotRows<1, V>, DotRows<2, V>, DotRows<3, V>,
+                                                DotRows<4, V>, DotRows<5, V>, DotRows<6, V>,
+                                                DotRows<7, V>, DotRows<8, V>};
   for (size_t r = 0; r < in.rows;) {
-    const size_t left = in.rows - r, n = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-    const auto rows = n == 8   ? DotRows<8, V>
-                      : n == 4 ? DotRows<4, V>
-                      : n == 2 ? DotRows<2, V>
-                               : DotRows<1, V>;
-    rows(in, in.first + r * in.step, w, panel_bytes, base != nullptr ? base + r : nullptr, channel,
-         acc + r * acc_stride, acc_stride);
+    const size_t n = in.rows - r < 8 ? in.rows - r : 8;
+    kRows[n - 1](in, in.first + r * in.step, w, panel_bytes, base != nullptr ? base + r : nullptr,
+                 channel, acc + r * acc_stride, acc_stride);
     r += n;
   }
 }

@@ -16,15 +16,35 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Pixels and pairs that are widened at a time; the sums of a chunk are added up in `acc`.
 inline constexpr size_t kDotPixels = 8, kDotChunk = 256;
 
+// n bytes, at least one vector of them, widened; the last vector may overlap the one before it.
+template <class D>
+HWY_INLINE void WidenVectors(D d, const uint8_t* HWY_RESTRICT in, size_t n,
+                             int16_t* HWY_RESTRICT out) {
+  const hn::Rebind<uint8_t, D> d8;
+  const size_t lanes = hn::Lanes(d);
+  for (size_t k = 0; k < n; k += lanes) {
+    const size_t at = HWY_MIN(k, n - lanes);
+    hn::StoreU(hn::PromoteTo(d, hn::LoadU(d8, in + at)), d, out + at);
+  }
+}
+
 // Pairs [begin, begin + count) of window r; a run of odd length ends with a zero.
 HWY_INLINE void WidenPairs(const Windows<uint8_t>& in, size_t r, size_t begin, size_t count,
                            int16_t* HWY_RESTRICT out) {
+  const hn::CappedTag<int16_t, 16> d;
+  const hn::CappedTag<int16_t, 8> d_short;
   const size_t run_pairs = (in.run + 1) / 2;
   const uint8_t* run = in.first + r * in.step + begin / run_pairs * in.run_stride;
   size_t i = begin % run_pairs * 2;
   for (size_t left = 2 * count; left > 0; run += in.run_stride, i = 0) {
     const size_t n = HWY_MIN(in.run - i, left);
-    for (size_t k = 0; k < n; ++k) out[k] = run[i + k];
+    if (n >= hn::Lanes(d)) {
+      WidenVectors(d, run + i, n, out);
+    } else if (n >= hn::Lanes(d_short)) {
+      WidenVectors(d_short, run + i, n, out);
+    } else {
+      for (size_t k = 0; k < n; ++k) out[k] = run[i + k];
+    }
     if (n % 2 != 0) out[n] = 0;
     out += RoundUp(n, 2);
     left -= RoundUp(n, 2);
@@ -116,7 +136,9 @@ void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* 
           };
           if (n - j >= 4) {
             rows(std::integral_constant<size_t, 4>());
-          } else if (n - j >= 2) {
+          } else if (n - j == 3) {
+            rows(std::integral_constant<size_t, 3>());
+          } else if (n - j == 2) {
             rows(std::integral_constant<size_t, 2>());
           } else {
             rows(std::integral_constant<size_t, 1>());

@@ -107,9 +107,9 @@ HWY_INLINE void EpilogueRowsWith(S steps, const lbrt::EpilogueRows& e) {
   const Bounds bounds = BoundsOf(e.activation);
   const auto low = hn::Set(d, bounds.low), high = hn::Set(d, bounds.high);
   const Input input = {e.sums, e.values};
-  const auto inverse_step = hn::Set(d, steps.codes ? e.inverse_step : 1.0f);
-  const auto levels = hn::Set(d, static_cast<float>(steps.codes ? e.levels : 0));
-  const float *a = e.a, *slopes = e.slopes;
+  const auto inverse_step = hn::Set(d, e.inverse_step);
+  const auto levels = hn::Set(d, static_cast<float>(e.levels));
+  const float* a = e.a;
   for (size_t p = 0; p < e.pixels; ++p) {
     const float* b = steps.pixel_bias ? e.b_rows[p] : e.b;
     const size_t in = p * e.in_stride;
@@ -121,7 +121,7 @@ HWY_INLINE void EpilogueRowsWith(S steps, const lbrt::EpilogueRows& e) {
       const auto a_lanes = steps.affine ? hn::LoadU(d, a + c) : low;
       const auto b_lanes = steps.affine ? hn::LoadU(d, b + c) : low;
       auto z = Finish(d, steps, input, in + c, a_lanes, b_lanes, residual, c, low, high);
-      if (steps.prelu) z = PRelu(z, hn::LoadU(d, slopes + c));
+      if (steps.prelu) z = PRelu(z, hn::LoadU(d, e.slopes + c));
       if (out != nullptr) hn::StoreU(z, d, out + c);
       if (bits != nullptr) StoreSigns(d, z, bits, c);
       if (steps.codes) {
@@ -138,24 +138,28 @@ HWY_INLINE void EpilogueRowsWith(S steps, const lbrt::EpilogueRows& e) {
   }
 }
 
-void EpilogueRows(const lbrt::EpilogueRows& e) {
-  const bool prelu = e.activation == Activation::kPRelu, codes = e.codes != nullptr;
-  const auto run = [&](auto steps) HWY_ATTR { EpilogueRowsWith(steps, e); };
-  if (!prelu && !codes) return WithSteps(e, run);
+// With codes or PRelu.
+HWY_NOINLINE void EpilogueCodedRows(const lbrt::EpilogueRows& e) {
+  const bool prelu = e.activation == Activation::kPRelu;
   const AnyRowSteps any = {e.sums != nullptr,
                            e.a != nullptr,
                            e.b_rows != nullptr,
                            e.residual != nullptr,
                            e.activation != Activation::kNone && !prelu,
                            prelu,
-                           codes};
-  if (!any.sums || !any.affine || any.pixel_bias || prelu) return run(any);
+                           e.codes != nullptr};
+  if (!any.sums || !any.affine || any.pixel_bias || prelu) return EpilogueRowsWith(any, e);
   if (any.residual) {
-    if (any.clip) return run(KnownSteps<true, false, true, true, true>());
-    return run(KnownSteps<true, false, true, false, true>());
+    if (any.clip) return EpilogueRowsWith(KnownSteps<true, false, true, true, true>(), e);
+    return EpilogueRowsWith(KnownSteps<true, false, true, false, true>(), e);
   }
-  if (any.clip) return run(KnownSteps<true, false, false, true, true>());
-  run(KnownSteps<true, false, false, false, true>());
+  if (any.clip) return EpilogueRowsWith(KnownSteps<true, false, false, true, true>(), e);
+  EpilogueRowsWith(KnownSteps<true, false, false, false, true>(), e);
+}
+
+void EpilogueRows(const lbrt::EpilogueRows& e) {
+  if (e.codes != nullptr || e.activation == Activation::kPRelu) return EpilogueCodedRows(e);
+  WithSteps(e, [&](auto steps) HWY_ATTR { EpilogueRowsWith(steps, e); });
 }
 
 // --------------------------------------------------------------------------------------- lanes

@@ -124,7 +124,7 @@ struct Epilogue {
   const float* a;  // [channels], or null: no affine
   const float* b;  // [channels]
   Activation activation;
-  const float* slopes = nullptr;  // [channels], of kPRelu
+  const float* slopes = nullptr;  // [channels], of kPRelu, which lanes order does not know
 };
 
 // Rows order: `pixels` pixels of one image row; strides count elements of the type pointed at.
