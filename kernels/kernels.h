@@ -169,8 +169,9 @@ struct AveragePool {
   float* out;  // dense: [oh][ow][before + channels + after], or planar
 };
 
-// out[y][x] = the first valid tap, then y = x > y ? x : y for the others in order ky, kx. One image,
-// rows order, dense, every window with a valid tap. T is float or uint8_t (codes; signs as codes).
+// out[y][x] = the first valid tap, then y = x > y ? x : y for the others in order ky, kx. One
+// image, rows order, dense, every window with a valid tap. T is float or uint8_t (codes; signs as
+// codes).
 template <typename T>
 struct MaxPool {
   const T* in;

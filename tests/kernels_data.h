@@ -189,10 +189,11 @@ inline std::vector<int32_t> RandomWeights(Random& random, const Precision& p, si
   const int32_t odd = (1 << p.planes) - 1;
   for (int32_t& w : weights) {
     switch (p.form) {
-      case WeightForm::kLimbs:
-        w = p.planes == 1 ? random.Between(-128, 127)
-                          : random.Between(-(127 << (8 * (p.planes - 1))), 127 << 8 * (p.planes - 1));
+      case WeightForm::kLimbs: {
+        const int32_t limit = 127 << (8 * (p.planes - 1));
+        w = random.Between(p.planes == 1 ? -128 : -limit, limit);
         break;
+      }
       case WeightForm::kTernary: w = random.Between(-1, 1); break;
       default: w = 2 * random.Between(0, odd) - odd; break;
     }
