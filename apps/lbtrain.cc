@@ -43,7 +43,7 @@ struct Flags {
   std::string eval, stem, logits, bench, report;
   std::string teacher, teacher_network = "ternary/resnet34", latencies;
   RecipeFlags changes;  // of the recipe
-  bool list = false, deploy = false;
+  bool list = false, deploy = false, no_graph = false;
   std::optional<uint64_t> seed;
   int threads = 0, width = 0, repeat = 1, replicas = 1, peer_timeout = 600;
   size_t limit = 0;
@@ -84,6 +84,7 @@ RunOptions Options(const Flags& flags) {
   options.teacher_network = flags.teacher_network;
   options.latencies = flags.latencies;
   options.replicas = flags.replicas;
+  options.graph = !flags.no_graph;
   if (flags.resume.empty()) {
     options.recipe = flags.changes.Read(flags.recipe);
     options.seed = flags.seed.value_or(1);
@@ -399,6 +400,8 @@ int main(int argc, char** argv) {
                  "of training's products: fp32, tf32 (CUDA) or bf16 (CUDA; CPUs with instructions "
                  "for it) (default: fp32); evaluation is fp32")
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+  app.add_flag("--no-graph", flags.no_graph,
+               "with --device cuda: launch a step's kernels one by one, not as one CUDA graph");
   app.add_option("--threads", flags.threads, "CPU threads (default: all)")
       ->check(CLI::Range(1, 1024));
   app.add_option("--resume", flags.resume, "go on from this checkpoint, exactly");

@@ -16,6 +16,7 @@
 #include "images/error.h"
 #include "images/file.h"
 #include "network/bits.h"
+#include "trainer/cuda_graph.h"
 #include "trainer/evaluate.h"
 #include "trainer/peers.h"
 #include "trainer/samples.h"
@@ -99,6 +100,11 @@ Network NetworkFor(const Recipe& recipe) {
   return network;
 }
 
+bool HasDropout(const Network& network) {
+  return std::any_of(network.nodes.begin(), network.nodes.end(),
+                     [](const Node& node) { return node.kind == NodeKind::kDropout; });
+}
+
 // The widths of a network, the widest first; a 0 where it has none.
 std::vector<int> Descending(const Network& network) {
   if (network.widths.empty()) return {0};
@@ -147,6 +153,7 @@ class Run {
     } else if (!options.latencies.empty()) {
       throw InputError(options.latencies, "is for a search, expected a recipe with mode=search");
     }
+    if (options.graph && Parts() == 1 && !HasDropout(model_.network())) graph_.emplace();
     Start();
     Open();
   }
@@ -408,6 +415,7 @@ class Run {
     options.replicas = options_.replicas;
     options.precision = precision_;
     options.peers = peers_;
+    options.graph = graph_ ? &*graph_ : nullptr;
     options.stop = events_.stop();
     return options;
   }
@@ -522,6 +530,7 @@ class Run {
   const Precision precision_;
   std::optional<TrainerModel> teacher_;
   Optimizers optimizers_;
+  std::optional<CudaGraph> graph_;
   std::optional<LatencyTable> latencies_;
   std::optional<SearchCost> cost_;
   const std::vector<int> widths_;  // the widest first
@@ -600,12 +609,14 @@ double MillisecondsPerStep(const Recipe& recipe, at::Device device, Precision pr
   options.lr = recipe.rate.At(0);
   options.fuse = fuse;
   options.precision = precision;
-  constexpr int kWarmup = 2;
+  CudaGraph graph;
+  if (fuse && !HasDropout(model.network())) options.graph = &graph;
+  const int warmup = device.is_cpu() ? 2 : CudaGraph::kWarmup + 2;
   std::vector<double> times;
-  for (int i = 0; i < steps + kWarmup; ++i) {
+  for (int i = 0; i < steps + warmup; ++i) {
     const Clock::time_point start = Clock::now();
     TrainStep(model, optimizers, batch, options).total.item<double>();
-    if (i >= kWarmup) times.push_back(1000 * Seconds(start));
+    if (i >= warmup) times.push_back(1000 * Seconds(start));
   }
   std::nth_element(times.begin(), times.begin() + steps / 2, times.end());
   return times[static_cast<size_t>(steps) / 2];

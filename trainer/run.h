@@ -29,6 +29,7 @@ struct RunOptions {
   std::string latencies;  // a search's costs (trainer/search.h): a measured latency table
   int replicas = 1;       // parts of a batch with statistics of their own, as on so many devices
   const Peers* peers = nullptr;  // processes that train together, each with these options
+  bool graph = true;             // on CUDA, steps are a CUDA graph where they can be
 };
 
 struct WidthResult {

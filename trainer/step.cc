@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "images/error.h"
+#include "trainer/cuda_graph.h"
 #include "trainer/peers.h"
 
 namespace lbrt {
@@ -136,13 +137,21 @@ static StepResult AverageGradients(const TrainerModel& model, const Batch& batch
   return result;
 }
 
+static StepResult Gradients(const TrainerModel& model, const Batch& batch,
+                            const StepOptions& options) {
+  if (options.replicas > 1 || options.peers != nullptr)
+    return AverageGradients(model, batch, options);
+  const auto whole = [&](const Batch& all) {
+    return AddGradients(model, all, options, /*update_statistics=*/true);
+  };
+  return options.graph != nullptr ? options.graph->Run(model, batch, whole) : whole(batch);
+}
+
 StepResult TrainStep(const TrainerModel& model, Optimizers& optimizers, const Batch& batch,
                      const StepOptions& options) {
   optimizers.weights.ClearGradients();
   optimizers.architecture.ClearGradients();
-  const StepResult result = options.replicas > 1 || options.peers != nullptr
-                                ? AverageGradients(model, batch, options)
-                                : AddGradients(model, batch, options, /*update_statistics=*/true);
+  const StepResult result = Gradients(model, batch, options);
   optimizers.weights.Step(options.lr);
   if (!optimizers.architecture.empty()) optimizers.architecture.Step(options.lr_architecture);
   return result;

@@ -13,6 +13,7 @@
 
 namespace lbrt {
 
+class CudaGraph;
 class Peers;
 
 // What the widths of an any-precision network learn from; the widest learns from labels always
@@ -46,6 +47,7 @@ struct StepOptions {
   bool stop = false;             // with peers: this process asks all to stop after this step
   bool fuse = true;  // see Execution
   Precision precision = Precision::kFp32;
+  CudaGraph* graph = nullptr;  // one replica, no peers, no dropout: the same, captured once
 };
 
 // Tensors without gradient on the model's device: reading one waits for the device.

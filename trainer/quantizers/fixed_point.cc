@@ -11,7 +11,10 @@ Quantized FixedPointWeights(const at::Tensor& weight, int limbs,
   at::Tensor fold;
   if (!input_std.empty()) {
     a_channel[1] = static_cast<int64_t>(input_std.size());
-    fold = at::tensor(input_std, at::kDouble).mul_(255).view(a_channel).to(weight.device());
+    std::vector<at::Tensor> factors;  // made on the device: a copy would wait for it
+    for (const double std : input_std)
+      factors.push_back(at::scalar_tensor(255 * std, folded.options()));
+    fold = at::stack(factors).view(a_channel);
     folded = folded / fold;
   }
   std::vector<int64_t> an_output(static_cast<size_t>(weight.dim()), 1);
