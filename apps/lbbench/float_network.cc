@@ -52,6 +52,13 @@ class Maker {
         return Last();
       }
       case NodeKind::kRelu:
+      case NodeKind::kClip:
+      case NodeKind::kPRelu:
+      case NodeKind::kBias:
+      case NodeKind::kConcat:
+      case NodeKind::kMaxPool:
+      case NodeKind::kFlatten:
+      case NodeKind::kDropout:
         break;
     }
     throw InputError(network_.name, node.name + ": the float peers have no such layer");
