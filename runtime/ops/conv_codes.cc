@@ -53,7 +53,9 @@ void CombineOdd(const CodesConv& s, size_t pixels, uint8_t* scratch) {
   for (size_t r = 0; r < pixels; ++r) {
     const int32_t all = ones[r * s.parts[1].acc_stride];
     int32_t* row = sums + r * s.acc_stride;
-    for (size_t o = 0; o < outputs; ++o) row[o] = 2 * row[o] + all;
+    // Twice a sum may not fit 32 bits where the result does: modulo 2^32 it is right all the same.
+    for (size_t o = 0; o < outputs; ++o)
+      row[o] = static_cast<int32_t>(2 * static_cast<uint32_t>(row[o]) + static_cast<uint32_t>(all));
   }
 }
 
