@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <optional>
+#include <ostream>
 
 #include "images/error.h"
 #include "network/bits.h"
@@ -17,6 +18,7 @@ struct Case {
   Arguments arguments;
   bool teacher = false;
 };
+void PrintTo(const Case& c, std::ostream* to) { *to << c.name; }
 
 Batch RandomBatch(int64_t n, const TrainerModel& model, uint64_t seed, bool teacher) {
   Batch batch;

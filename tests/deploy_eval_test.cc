@@ -7,10 +7,11 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <set>
 
 #include "kernels/numerics.h"
 #include "network/import.h"
-#include "tests/plain_network.h"
+#include "tests/fitted_network.h"
 
 namespace lbrt {
 namespace {
@@ -530,128 +531,53 @@ TEST(DeployEvalTest, PoolingAddsTheValidTapsInOrderAndDividesByAll) {
                  DeployedGraph(pool).Run(at::ones({1, 1, 4, 4})));
 }
 
-// Small ones of every system, quantizer and operator; the first word is the name.
-const char* const kNetworks[] = {
-    "recu/resnet20 blocks=1,1,1",
-    "recu/resnet20 blocks=1,1,1 form=full-precision size=16",
-    "recu/resnet18a blocks=1,1,1,1 size=16",
-    "recu/vgg-small channels=8,16,32 size=16",
-    "recu/imagenet-resnet18 blocks=1,1 channels=8,16 size=32 classes=10",
-    "recu/imagenet-resnet18 blocks=1,1 channels=8,16 size=32 classes=10 stem=i16 skips=i8 head=i8",
-    "recu/two-stage-resnet18 blocks=1,1 channels=8,16 size=32 classes=10",
-    "recu/two-stage-resnet18 blocks=1,1 channels=8,16 size=32 classes=10 form=binary-activations",
-    "mcdonnell/wrn-8-0.5",
-    "mcdonnell/wrn-8-0.5 size=16 stem=i8 head=i16",
-    "mcdonnell/wrn-8-0.5 size=16 activations=hwgq activation_bits=2",
-    "any-precision/resnet20 expansion=1 blocks=1,1,1 size=8",
-    "any-precision/resnet20 expansion=1 blocks=1,1,1 size=8 weights=truncating widths=3,5",
-    "any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8 stem=i8 skips=i8 head=i16",
-    "any-precision/svhn expansion=1 size=48",
-    "any-precision/resnet50 blocks=1,1 channels=4,8 size=32 classes=10 widths=2,32",
-    "edmips/resnet18 blocks=1,1 channels=16,32 size=32 bits=3/2 classes=10",
-    "edmips/resnet50 blocks=1,1 channels=4,8 size=32 bits=1/4 classes=10",
-    "edmips/cifar-resnet20 blocks=1,1 channels=8,16 size=16 bits=4,1,2,3,4/2,3,4,2,3",
-    "ternary/resnet20 blocks=1,1,1 channels=8,16,32 size=16",
-    "ternary/resnet20 blocks=1,1,1 channels=8,16,32 size=16 t_ex=2 first_last=float",
-    "ternary/resnet20 blocks=1,1,1 channels=8,16,32 size=16 activations=sign",
-    "ternary/resnet18 blocks=1,1 channels=8,16 size=32 classes=10 first_last=ternary t_ex=4",
-    "ternary/alexnet channels=8,8,8,8,8,16,16 size=96 classes=10 first_last=ternary",
-};
+// The image that a network was fitted to, as a graph takes it.
+at::Tensor InputOf(const FittedNetwork& fitted, const Graph& graph) {
+  const Node& node = fitted.network.nodes[0];
+  if (graph.node(0).type == ValueType::kU8)
+    return at::tensor(fitted.image).reshape({1, node.height, node.width, node.channels});
+  return at::tensor(fitted.NormalisedImage(), at::kDouble)
+      .to(at::kFloat)
+      .reshape({1, node.channels, node.height, node.width});
+}
 
-const std::vector<double> kMean = {0.49, 0.48, 0.45}, kStd = {0.25, 0.24, 0.26};
-
-// A network with random tensors whose batch norms fit it, so that codes of all sizes occur.
-class Trained {
- public:
-  explicit Trained(const std::string& text) {
-    const size_t space = std::min(text.find(' '), text.size());
-    network = BuildNetwork(text.substr(0, space), ParseArguments(text.substr(space)));
-    network.input_std = kStd;
-    Randomness random(12);
-    for (const TensorSpec& spec : network.tensors) {
-      HostTensor& tensor = tensors[spec.name];
-      tensor = HostTensor::Zeros(spec.type, spec.shape);
-      for (int64_t i = 0; spec.type == DType::kF32 && i < tensor.numel(); ++i)
-        tensor.f32()[i] = spec.name.ends_with("running_var") ? 1 : random.Float();
-    }
-    const Node& input = network.nodes[0];
-    image.resize(static_cast<size_t>(input.height * input.width * input.channels));
-    for (int64_t& pixel : image) pixel = random.Integer(0, 255);
-    for (const int width : Widths())
-      PlainNetwork(network, tensors, width).Calibrate(NormalisedImage(), tensors);
-  }
-
-  std::vector<int> Widths() const {
-    return network.widths.empty() ? std::vector<int>{0} : network.widths;
-  }
-  Graph Imported(Stem stem, int width) const {
-    return Import(network, tensors, {stem, kMean, kStd, width}, nullptr);
-  }
-  // The image, [h w c], as [c h w].
-  std::vector<double> NormalisedImage() const {
-    const auto channels = kMean.size(), pixels = image.size() / channels;
-    std::vector<double> x(image.size());
-    for (size_t i = 0; i < image.size(); ++i)
-      x[i % channels * pixels + i / channels] =
-          (static_cast<double>(image[i]) / 255 - kMean[i % channels]) / kStd[i % channels];
-    return x;
-  }
-  // As the graph takes it.
-  at::Tensor Input(const Graph& graph) const {
-    const Node& node = network.nodes[0];
-    if (graph.node(0).type == ValueType::kU8)
-      return at::tensor(image).to(at::kByte).reshape({1, node.height, node.width, node.channels});
-    return at::tensor(NormalisedImage(), at::kDouble)
-        .to(at::kFloat)
-        .reshape({1, node.channels, node.height, node.width});
-  }
-
-  Network network;
-  StateDict tensors;
-  std::vector<int64_t> image;  // [h w c]
-};
-
-// Stems that a network may be imported with.
-std::vector<Stem> StemsOf(const Network& network) {
-  for (const Node& node : network.nodes)
-    if (node.weights.kind == WeightQuantizer::kFixedPoint &&
-        network.node(node.inputs[0]).kind == NodeKind::kInput)
-      return {Stem::kAuto};
-  return {Stem::kAuto, Stem::kF32};
+// Stems that lose nothing: the finest a network may be imported with, and floats.
+std::set<Stem> ExactStems(const FittedNetwork& fitted) {
+  return {fitted.Stems().front(), fitted.Stems().back()};
 }
 
 // Import keeps what the network means: to rounding, and to the few codes that rounding moves.
-void ExpectIsTheNetworkInDouble(const Trained& trained, Stem stem, int width) {
+void ExpectIsTheNetworkInDouble(const FittedNetwork& fitted, Stem stem, int width) {
   const std::vector<double> want =
-      PlainNetwork(trained.network, trained.tensors, width).Run(trained.NormalisedImage());
-  const Graph graph = trained.Imported(stem, width);
-  const at::Tensor got = DeployedGraph(graph).Run(trained.Input(graph))[0];
+      PlainNetwork(fitted.network, fitted.tensors, width).Run(fitted.NormalisedImage());
+  const Graph graph = fitted.Imported(stem, width);
+  const at::Tensor got = DeployedGraph(graph).Run(InputOf(fitted, graph))[0];
   ASSERT_EQ(static_cast<int64_t>(want.size()), got.numel());
   double largest = 0;
   for (const double logit : want) largest = std::max(largest, std::fabs(logit));
   ASSERT_GT(largest, 1e-3);
   for (size_t i = 0; i < want.size(); ++i)
     EXPECT_NEAR(want[i], static_cast<double>(got.data_ptr<float>()[i]), 1e-4 * largest)
-        << trained.network.name << " width " << width << " stem " << StemName(stem) << " logit "
+        << fitted.network.name << " width " << width << " stem " << StemName(stem) << " logit "
         << i;
 }
 
 class WholeNetworkTest : public testing::TestWithParam<const char*> {};
 
 TEST_P(WholeNetworkTest, LogitsAreTheNaiveLoops) {
-  const Trained trained(GetParam());
-  for (const Stem stem : StemsOf(trained.network))
-    for (const int width : trained.Widths())
-      ExpectIsTheNaiveLoop(trained.Imported(stem, width), 1, 13);
+  const FittedNetwork fitted(GetParam());
+  for (const Stem stem : ExactStems(fitted))
+    for (const int width : fitted.Widths())
+      ExpectIsTheNaiveLoop(fitted.Imported(stem, width), 1, 13);
 }
 
 TEST_P(WholeNetworkTest, LogitsAreThoseOfTheNetworkInDouble) {
-  const Trained trained(GetParam());
-  for (const Stem stem : StemsOf(trained.network))
-    for (const int width : trained.Widths()) ExpectIsTheNetworkInDouble(trained, stem, width);
+  const FittedNetwork fitted(GetParam());
+  for (const Stem stem : ExactStems(fitted))
+    for (const int width : fitted.Widths()) ExpectIsTheNetworkInDouble(fitted, stem, width);
 }
 
-INSTANTIATE_TEST_SUITE_P(DeployEvalTest, WholeNetworkTest, testing::ValuesIn(kNetworks));
+INSTANTIATE_TEST_SUITE_P(DeployEvalTest, WholeNetworkTest, testing::ValuesIn(kSmallNetworks));
 
 TEST(DeployEvalTest, EveryPairOfQuantizersIsExecuted) {
   for (const std::string& weights : WeightQuantizerNames()) {
@@ -660,31 +586,31 @@ TEST(DeployEvalTest, EveryPairOfQuantizersIsExecuted) {
     for (const std::string& activations : ActivationQuantizerNames()) {
       const bool bits = EntryOf(kind).most_bits > 0 ||
                         EntryOf(ParseActivationQuantizer(activations)).most_bits > 0;
-      const Trained trained("recu/resnet20 blocks=1,1 channels=8,16 size=8 weights=" + weights +
-                            " activations=" + activations + (bits ? " bits=3/2" : ""));
+      const FittedNetwork fitted("recu/resnet20 blocks=1,1 channels=8,16 size=8 weights=" +
+                                 weights + " activations=" + activations +
+                                 (bits ? " bits=3/2" : ""));
       SCOPED_TRACE(weights + " " + activations);
-      ExpectIsTheNaiveLoop(trained.Imported(Stem::kAuto, 0), 1, 13);
-      ExpectIsTheNetworkInDouble(trained, Stem::kAuto, 0);
+      ExpectIsTheNaiveLoop(fitted.Imported(Stem::kAuto, 0), 1, 13);
+      ExpectIsTheNetworkInDouble(fitted, Stem::kAuto, 0);
     }
   }
 }
 
 // Concatenations, pooled branches and layers of all bits; too large for the naive loops above.
 TEST(DeployEvalTest, LogitsOfTheInceptionsAreThoseOfTheNetworkInDouble) {
-  for (const char* text : {"edmips/googlenet size=32 classes=10",
-                           "edmips/inception-v3 size=75 classes=10"})
-    ExpectIsTheNetworkInDouble(Trained(text), Stem::kAuto, 0);
+  for (const char* text : kInceptions)
+    ExpectIsTheNetworkInDouble(FittedNetwork(text), Stem::kAuto, 0);
 }
 
 TEST(DeployEvalTest, EveryStemGivesTheNaiveLoopsLogits) {
   for (const char* name : {"recu/resnet20 blocks=1,1,1", "mcdonnell/wrn-8-0.5"})
     for (const Stem stem : {Stem::kI24, Stem::kI16, Stem::kI8})
-      ExpectIsTheNaiveLoop(Trained(name).Imported(stem, 0), 1, 13);
+      ExpectIsTheNaiveLoop(FittedNetwork(name).Imported(stem, 0), 1, 13);
 }
 
 TEST(DeployEvalTest, LogitsDoNotDependOnThreadsOrBatch) {
-  const Graph graph = Trained("any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8")
-                          .Imported(Stem::kAuto, 2);
+  const char* network = "any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8";
+  const Graph graph = FittedNetwork(network).Imported(Stem::kAuto, 2);
   Randomness random(14);
   const Images images = RandomImages(graph.node(0), 5, random);
   at::set_num_threads(1);

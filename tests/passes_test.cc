@@ -438,7 +438,7 @@ TEST_P(PassesOnSmallNetworks, KeepEveryBitAtEveryWidth) {
     for (const Stem stem : {fitted.Stems().front(), fitted.Stems().back()}) {
       SCOPED_TRACE(std::string(StemName(stem)) + " stem, width " + std::to_string(width));
       const Graph graph = fitted.Imported(stem, width);
-      RunPasses(graph, fitted.Input(graph));
+      RunPasses(graph, InputOf(fitted, graph));
     }
 }
 INSTANTIATE_TEST_SUITE_P(Systems, PassesOnSmallNetworks, testing::ValuesIn(kSmallNetworks));
@@ -447,7 +447,7 @@ TEST(Passes, KeepEveryBitOfTheInceptions) {
   for (const char* text : kInceptions) {
     const FittedNetwork fitted(text);
     const Graph graph = fitted.Imported(Stem::kI24, 0);
-    RunPasses(graph, fitted.Input(graph));
+    RunPasses(graph, InputOf(fitted, graph));
   }
 }
 

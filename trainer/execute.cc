@@ -50,7 +50,7 @@ struct Plan {
   bool Free(Value v) const { return v >= 0 && !(*this)[v].skipped && (*this)[v].normalise < 0; }
 
   // A quantizer that rounds to codes, or rectifies at 32 bits.
-  bool Rounds(const Node& node) const {
+  bool MakesCodes(const Node& node) const {
     const ActivationQuantizer quantizer = AtWidth(node.activations, width);
     return node.kind == NodeKind::kQuantize && quantizer.kind != ActivationQuantizer::kNone &&
            quantizer.kind != ActivationQuantizer::kSign && !quantizer.mixture;
@@ -65,7 +65,7 @@ struct Plan {
     }
     if (Free(next) && (network.node(next).kind == NodeKind::kRelu ||
                        network.node(next).kind == NodeKind::kHardtanh ||
-                       (add < 0 && Rounds(network.node(next)))))
+                       (add < 0 && MakesCodes(network.node(next)))))
       last = next;
     for (int v : {norm, add})
       if (v >= 0) (*this)[v].skipped = v != last;
@@ -134,7 +134,7 @@ class Forward {
   Scaled Evaluate(const Node& node);
   Quantized Weights(const Node& node) const;
   at::Tensor Layer(const Node& node);
-  bool Rounds(const Node& node) const;
+  bool RoundsToBf16(const Node& node) const;
   at::Tensor Product(const Node& node, const at::Tensor& x, const at::Tensor& weights) const;
   static at::Tensor Sums(const Node& node, const at::Tensor& x, const at::Tensor& weights);
   Scaled Normalise(const Node& last, const Plan::Step& step);
@@ -172,14 +172,14 @@ Quantized Forward::Weights(const Node& node) const {
 }
 
 // Whether a layer's operands and results are rounded to bf16.
-bool Forward::Rounds(const Node& node) const {
+bool Forward::RoundsToBf16(const Node& node) const {
   return precision_ == Precision::kBf16 && &node != last_layer_;
 }
 
 // A convolution or dense layer without bias.
 at::Tensor Forward::Product(const Node& node, const at::Tensor& x,
                             const at::Tensor& weights) const {
-  if (Rounds(node))
+  if (RoundsToBf16(node))
     return Sums(node, x.to(at::kBFloat16), weights.to(at::kBFloat16)).to(x.scalar_type());
   return Sums(node, x, weights);
 }
@@ -205,7 +205,8 @@ at::Tensor Forward::Layer(const Node& node) {
   at::Tensor y;
   if (!scale.defined()) {
     y = Product(node, input.x, weights.codes);
-  } else if (input.x.scalar_type() == at::kDouble || (Rounds(node) && !scale.requires_grad())) {
+  } else if (input.x.scalar_type() == at::kDouble ||
+             (RoundsToBf16(node) && !scale.requires_grad())) {
     // [o, 1, 1, 1] is a column of weights, and [o, 1, 1] of results.
     const bool channels = scale.dim() > 0 && scale.numel() > 1;
     if (channels && node.kind == NodeKind::kConv) scale = scale.view({-1, 1, 1});
