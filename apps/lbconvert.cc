@@ -14,6 +14,7 @@
 #include "converter/passes.h"
 #include "images/file.h"
 #include "images/preprocess.h"
+#include "network/architecture.h"
 #include "network/checkpoint.h"
 #include "network/import.h"
 #ifdef LBRT_FLOAT_CHECK
@@ -26,6 +27,8 @@ namespace {
 struct Flags {
   std::string checkpoint, model;
   std::string network, stem = "auto";
+  std::vector<std::string> set;  // KEY=VALUE
+  std::string bits, arch;
   std::string preprocess, labels;
   std::string describe;
   std::vector<std::string> verify, measure;  // a data set's path or paths
@@ -100,6 +103,29 @@ std::vector<std::string> LabelsOf(const Flags& flags, const Checkpoint& checkpoi
   return labels;
 }
 
+// What the user says of the network beside its name.
+Arguments ArgumentsOf(const Flags& flags) {
+  Arguments arguments;
+  for (const std::string& set : flags.set) {
+    const size_t equals = set.find('=');
+    if (equals == std::string::npos || equals == 0)
+      throw UsageError("--set " + set + ": expected KEY=VALUE");
+    if (!arguments.emplace(set.substr(0, equals), set.substr(equals + 1)).second)
+      throw UsageError("--set: " + set.substr(0, equals) + " is given twice");
+  }
+  const std::string& bits = flags.arch.empty() ? flags.bits : flags.arch;
+  if (bits.empty()) return arguments;
+  for (const char* key : {"bits", "weight_bits", "activation_bits"})
+    if (arguments.count(key) != 0)
+      throw UsageError(std::string("--set ") + key + ": the bits are given twice");
+  if (flags.arch.empty()) {
+    arguments["bits"] = bits;
+    return WithBitsRead(arguments);
+  }
+  arguments.merge(ParseArguments(ArchitectureText(ReadArchitecture(flags.arch))));
+  return arguments;
+}
+
 // Of a network that can be switched, else what the user said.
 int WidthOf(const Flags& flags, const Network& network) {
   if (network.widths.empty() || flags.width != 0) return flags.width;
@@ -172,8 +198,8 @@ std::string VerifyReport(const Flags& flags, const Checkpoint& checkpoint, const
 }
 
 int Convert(const Flags& flags) {
-  const Checkpoint checkpoint = ReadCheckpoint(flags.checkpoint);
-  Network network = NetworkOf(checkpoint, flags.network);
+  Checkpoint checkpoint = ReadCheckpoint(flags.checkpoint);
+  Network network = FitToNetwork(&checkpoint, flags.network, ArgumentsOf(flags));
   network.input_std = TrainedStd(flags, checkpoint, network);
   const Preprocessing preprocessing = PreprocessingOf(flags, checkpoint, network);
   ModelTexts texts;
@@ -218,7 +244,7 @@ int Convert(const Flags& flags) {
 int Command(const Flags& flags) {
   if (!flags.describe.empty()) {
     if (!flags.checkpoint.empty()) throw UsageError("--describe excludes CKPT and MODEL");
-    Print(Describe(flags.describe, flags.network));
+    Print(Describe(flags.describe, flags.network, ArgumentsOf(flags)));
     return 0;
   }
   if (flags.checkpoint.empty()) throw UsageError("CKPT is missing (see --help)");
@@ -248,6 +274,20 @@ int main(int argc, char** argv) {
           names += (names.empty() ? "" : ", ") + name;
         return names;
       }());
+  app.add_option("--set", flags.set,
+                 "an argument of the network that the checkpoint does not show, KEY=VALUE: one of " +
+                     [] {
+                       std::string names;
+                       for (const std::string& name : lbrt::ArgumentNames())
+                         names += (names.empty() ? "" : ", ") + name;
+                       return names;
+                     }());
+  app.add_option("--bits", flags.bits,
+                 "bits of weights and activations, e.g. 2/2, which EdMIPS's checkpoints do not "
+                 "hold (default: the published ones); or a file as --arch takes it");
+  app.add_option("--arch", flags.arch,
+                 "bits of every layer: a search's architecture.txt or its checkpoint")
+      ->excludes("--bits");
   app.add_option("--stem", flags.stem,
                  "the first layer's weights as fixed-point numbers: i24, or i16 and i8, which are "
                  "faster and lossy; f32 keeps them floats; auto is what the network was trained "

@@ -25,12 +25,18 @@ constexpr int64_t kLegacyVersion = 1001;
 
 struct StorageClass {
   const char* name;
-  DType type;
+  size_t size;                // bytes of an element in the file
+  std::optional<DType> type;  // what it is read as; none: legacy files are read past it
 };
 constexpr StorageClass kStorageClasses[] = {
-    {"HalfStorage", DType::kF16}, {"FloatStorage", DType::kF32}, {"DoubleStorage", DType::kF64},
-    {"ByteStorage", DType::kU8},  {"CharStorage", DType::kI8},   {"ShortStorage", DType::kI16},
-    {"IntStorage", DType::kI32},  {"LongStorage", DType::kI64},  {"BoolStorage", DType::kBool},
+    {"HalfStorage", 2, DType::kF16},     {"FloatStorage", 4, DType::kF32},
+    {"DoubleStorage", 8, DType::kF64},   {"ByteStorage", 1, DType::kU8},
+    {"CharStorage", 1, DType::kI8},      {"ShortStorage", 2, DType::kI16},
+    {"IntStorage", 4, DType::kI32},      {"LongStorage", 8, DType::kI64},
+    {"BoolStorage", 1, DType::kBool},    {"BFloat16Storage", 2, DType::kF32},
+    {"ComplexFloatStorage", 8, {}},      {"ComplexDoubleStorage", 16, {}},
+    {"QInt8Storage", 1, {}},             {"QUInt8Storage", 1, {}},
+    {"QInt32Storage", 4, {}},            {"UntypedStorage", 1, {}},
 };
 
 // "torch FloatStorage", "torch.cuda FloatStorage" -> "FloatStorage".
@@ -39,11 +45,12 @@ std::string ClassName(const PickleValue& storage) {
   return name.substr(name.find(' ') + 1);
 }
 
-std::optional<DType> StorageType(const PickleValue& storage) {
+// Null for a class that is not in the list.
+const StorageClass* ClassOf(const PickleValue& storage) {
   const std::string name = ClassName(storage);
   for (const StorageClass& entry : kStorageClasses)
-    if (name == entry.name) return entry.type;
-  return std::nullopt;
+    if (name == entry.name) return &entry;
+  return nullptr;
 }
 
 // a * b, or nothing when it does not fit.
@@ -90,8 +97,23 @@ std::optional<View> CheckedView(const PickleValue& tensor, int64_t elements) {
   return view;
 }
 
+bool IsContiguous(const View& view) {
+  int64_t stride = 1;
+  for (size_t d = view.shape.size(); d-- > 0;) {
+    if (view.shape[d] != 1 && view.strides[d] != stride) return false;
+    stride *= view.shape[d];
+  }
+  return true;
+}
+
 // Copies the elements of a view in C order.
 void Gather(const uint8_t* storage, size_t item, const View& view, uint8_t* out) {
+  if (view.numel == 0) return;
+  if (IsContiguous(view)) {
+    std::memcpy(out, storage + static_cast<size_t>(view.offset) * item,
+                static_cast<size_t>(view.numel) * item);
+    return;
+  }
   std::vector<int64_t> index(view.shape.size(), 0);
   int64_t at = view.offset;
   for (int64_t i = 0; i < view.numel; ++i) {
@@ -106,10 +128,21 @@ void Gather(const uint8_t* storage, size_t item, const View& view, uint8_t* out)
   }
 }
 
-bool BeginsLikeZip(const std::string& path) {
-  char head[4] = {};
-  std::ifstream(path, std::ios::binary).read(head, sizeof head);
-  return std::memcmp(head, "PK\3\4", sizeof head) == 0;
+void ReverseEach(std::vector<uint8_t>& bytes, size_t item) {
+  for (auto at = bytes.begin(); at != bytes.end(); at += static_cast<ptrdiff_t>(item))
+    std::reverse(at, at + static_cast<ptrdiff_t>(item));
+}
+
+// bfloat16 is the upper half of a float32.
+std::vector<uint8_t> Widened(const std::vector<uint8_t>& halves) {
+  std::vector<uint8_t> floats(2 * halves.size());
+  for (size_t i = 0; i < halves.size(); i += 2)
+    std::memcpy(floats.data() + 2 * i + 2, halves.data() + i, 2);
+  return floats;
+}
+
+bool BeginsLikeZip(std::span<const uint8_t> head) {
+  return head.size() >= 4 && std::memcmp(head.data(), "PK\3\4", 4) == 0;
 }
 
 }  // namespace
@@ -117,26 +150,53 @@ bool BeginsLikeZip(const std::string& path) {
 void CheckpointFile::CloseZip::operator()(zip* archive) const { zip_discard(archive); }
 
 CheckpointFile::CheckpointFile(const std::string& path) : path_(path) {
-  if (BeginsLikeZip(path))
-    OpenZip();
-  else
+  uint8_t head[4] = {};
+  std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(head), sizeof head);
+  if (!BeginsLikeZip(head)) {
+    owned_ = ReadFile(path);
+    file_ = owned_;
     OpenLegacy();
+    return;
+  }
+  std::error_code unknown;
+  bytes_left_ = std::filesystem::file_size(path_, unknown);
+  int code = 0;
+  zip_.reset(zip_open(path_.c_str(), ZIP_RDONLY, &code));
+  zip_error_t error;
+  zip_error_init_with_code(&error, code);
+  if (!zip_) FailZip("damaged zip file", error);
+  OpenZip();
+}
+
+CheckpointFile::CheckpointFile(std::span<const uint8_t> bytes, const std::string& path)
+    : path_(path), file_(bytes) {
+  if (!BeginsLikeZip(bytes)) {
+    OpenLegacy();
+    return;
+  }
+  bytes_left_ = bytes.size();
+  zip_error_t error;
+  zip_error_init(&error);
+  zip_source_t* source = zip_source_buffer_create(bytes.data(), bytes.size(), 0, &error);
+  if (source == nullptr) FailZip("cannot be read", error);
+  zip_.reset(zip_open_from_source(source, ZIP_RDONLY, &error));
+  if (!zip_) {
+    zip_source_free(source);
+    FailZip("damaged zip file", error);
+  }
+  OpenZip();
+}
+
+void CheckpointFile::FailZip(const std::string& what, const zip_error& error) const {
+  zip_error copy = error;
+  const std::string text = zip_error_strerror(&copy);
+  zip_error_fini(&copy);
+  throw InputError(path_, "not a checkpoint: " + what + ": " + text);
 }
 
 void CheckpointFile::OpenZip() {
   // Views that share a storage make more bytes than there are in the file, though not many times.
-  std::error_code unknown;
-  bytes_left_ = 4 * std::filesystem::file_size(path_, unknown) + (1 << 20);
-
-  int code = 0;
-  zip_.reset(zip_open(path_.c_str(), ZIP_RDONLY, &code));
-  if (!zip_) {
-    zip_error_t error;
-    zip_error_init_with_code(&error, code);
-    const std::string text = zip_error_strerror(&error);
-    zip_error_fini(&error);
-    throw InputError(path_, "not a checkpoint: damaged zip file: " + text);
-  }
+  bytes_left_ = 4 * bytes_left_ + (1 << 20);
   constexpr char kPickleName[] = "/data.pkl";
   constexpr size_t kPickleNameLength = sizeof kPickleName - 1;
   for (zip_int64_t i = 0; i < zip_get_num_entries(zip_.get(), 0) && folder_.empty(); ++i) {
@@ -147,17 +207,19 @@ void CheckpointFile::OpenZip() {
   }
   if (folder_.empty()) throw InputError(path_, "not a checkpoint: a zip file without data.pkl");
   if (zip_name_locate(zip_.get(), (folder_ + "byteorder").c_str(), ZIP_FL_ENC_RAW) >= 0) {
-    const Bytes order = ReadRecord("byteorder");
-    if (std::string(order.begin(), order.end()) != "little")
-      throw InputError(path_, "a big-endian checkpoint, expected a little-endian one");
+    const Bytes record = ReadRecord("byteorder");
+    const std::string order(record.begin(), record.end());
+    if (order != "little" && order != "big")
+      throw InputError(path_, "byte order \"" + order.substr(0, 24) + "\", expected little or big");
+    big_endian_ = order == "big";
   }
   pickle_ = std::make_unique<Pickle>(ReadRecord("data.pkl"), path_);
 }
 
 // Pickles one after another: magic, version, what system wrote it, the object, the keys of its
-// storages; then per key the number of elements and the elements.
+// storages; then per key the number of elements and the elements. Numbers and elements are
+// little-endian whatever system wrote them (its mark, "little_endian", says what it computed with).
 void CheckpointFile::OpenLegacy() {
-  file_ = ReadFile(path_);
   bytes_left_ = 4 * file_.size() + (1 << 20);
   std::span<const uint8_t> rest = file_;
   const auto next = [&] {
@@ -169,10 +231,7 @@ void CheckpointFile::OpenLegacy() {
     throw InputError(path_, "not a checkpoint: expected a file that torch.save wrote");
   if (next()->root().integer != kLegacyVersion)
     throw InputError(path_, "not a checkpoint: expected version 1001 of the legacy format");
-  const auto system = next();
-  const PickleValue* little = system->root().Find("little_endian");
-  if (little == nullptr || little->integer != 1)
-    throw InputError(path_, "a big-endian checkpoint, expected a little-endian one");
+  next();  // the system
   pickle_ = next();
 
   std::map<std::string, const PickleValue*> named;
@@ -180,22 +239,29 @@ void CheckpointFile::OpenLegacy() {
   const auto keys = next();
   for (const PickleValue* key : keys->root().items) {
     const auto storage = named.find(key->text);
-    const auto type = storage == named.end() ? std::nullopt : StorageType(*storage->second);
-    if (!type)
+    const StorageClass* type = storage == named.end() ? nullptr : ClassOf(*storage->second);
+    if (type == nullptr)
       throw InputError(path_, "storage " + key->text.substr(0, 40) + " has an unsupported type");
-    int64_t elements = 0;
-    if (rest.size() >= sizeof elements) {
-      std::memcpy(&elements, rest.data(), sizeof elements);
-      rest = rest.subspan(sizeof elements);
-    }
-    const auto bytes = Product(elements, static_cast<int64_t>(DTypeSize(*type)));
-    if (elements != storage->second->integer || !bytes ||
-        static_cast<uint64_t>(*bytes) > rest.size())
-      throw InputError(path_, "truncated: storage " + key->text + " has not the " +
-                                  std::to_string(storage->second->integer) + " elements expected");
-    storages_[key->text] = rest.first(static_cast<size_t>(*bytes));
-    rest = rest.subspan(static_cast<size_t>(*bytes));
+    storages_[key->text] =
+        ReadLegacyStorage(key->text, storage->second->integer, type->size, &rest);
   }
+}
+
+std::span<const uint8_t> CheckpointFile::ReadLegacyStorage(
+    const std::string& key, int64_t elements, uint64_t element_size,
+    std::span<const uint8_t>* rest) const {
+  int64_t found = -1;
+  if (rest->size() >= sizeof found) {
+    std::memcpy(&found, rest->data(), sizeof found);
+    *rest = rest->subspan(sizeof found);
+  }
+  const auto bytes = Product(found, static_cast<int64_t>(element_size));
+  if (found != elements || !bytes || static_cast<uint64_t>(*bytes) > rest->size())
+    throw InputError(path_, "truncated: storage " + key + " has not the " +
+                                std::to_string(elements) + " elements expected");
+  const auto taken = rest->first(static_cast<size_t>(*bytes));
+  *rest = rest->subspan(taken.size());
+  return taken;
 }
 
 void CheckpointFile::Charge(uint64_t bytes) {
@@ -231,12 +297,16 @@ std::span<const uint8_t> CheckpointFile::StorageBytes(const std::string& key) {
   return found->second;
 }
 
+bool CheckpointFile::CanRead(const PickleValue& tensor) {
+  const StorageClass* type = ClassOf(*tensor.items[0]);
+  return type != nullptr && type->type.has_value();
+}
+
 HostTensor CheckpointFile::ReadTensor(const std::string& name, const PickleValue& tensor) {
   const PickleValue& storage = *tensor.items[0];
-  const auto type = StorageType(storage);
-  if (!type)
+  if (!CanRead(tensor))
     throw InputError(path_, "tensor " + name + ": " + ClassName(storage) + " is not supported");
-  const size_t item = DTypeSize(*type);
+  const StorageClass& type = *ClassOf(storage);
 
   int64_t begin = 0, elements = storage.integer;
   if (storage.items.size() > 1) {  // a view of a storage: (key, offset, elements)
@@ -247,16 +317,21 @@ HostTensor CheckpointFile::ReadTensor(const std::string& name, const PickleValue
     begin = view[1]->integer;
     elements = view[2]->integer;
   }
-  auto view = CheckedView(tensor, elements);
+  const auto view = CheckedView(tensor, elements);
   if (!view) throw InputError(path_, "tensor " + name + ": its view is outside of its storage");
   const std::span<const uint8_t> bytes = StorageBytes(storage.text);
-  if (bytes.size() / item < static_cast<uint64_t>(storage.integer))
+  if (bytes.size() / type.size < static_cast<uint64_t>(storage.integer))
     throw InputError(path_, "tensor " + name + ": its storage has " + std::to_string(bytes.size()) +
                                 " bytes, expected " + std::to_string(storage.integer) +
-                                " elements of " + DTypeName(*type));
-  Charge(static_cast<uint64_t>(view->numel) * item);
-  HostTensor result = HostTensor::Zeros(*type, view->shape);
-  Gather(bytes.data() + static_cast<size_t>(begin) * item, item, *view, result.bytes.data());
+                                " elements of " + DTypeName(*type.type));
+  constexpr uint64_t kOverhead = 64;  // no tensor takes less of the file, nor of our memory
+  Charge(static_cast<uint64_t>(view->numel) * DTypeSize(*type.type) + kOverhead);
+
+  HostTensor result{*type.type, view->shape, Bytes(static_cast<size_t>(view->numel) * type.size)};
+  Gather(bytes.data() + static_cast<size_t>(begin) * type.size, type.size, *view,
+         result.bytes.data());
+  if (big_endian_) ReverseEach(result.bytes, type.size);
+  if (type.size != DTypeSize(result.type)) result.bytes = Widened(result.bytes);
   return result;
 }
 

@@ -79,33 +79,62 @@ bool AllFinite(const HostTensor& tensor) {
 
 bool IsCounter(const std::string& name) { return name.ends_with(".num_batches_tracked"); }
 
-void CheckTensor(const TensorSpec& spec, const HostTensor& tensor) {
+// What is wrong with a tensor; "" where it fits.
+std::string Misfit(const TensorSpec& spec, const HostTensor& tensor) {
   const bool same_shape =
       spec.shape == tensor.shape || (spec.shape.empty() && tensor.shape == std::vector<int64_t>{1});
   if (!same_shape)
-    throw InputError("tensor " + spec.name,
-                     "shape " + ShapeText(tensor.shape) + ", expected " + ShapeText(spec.shape));
+    return "shape " + ShapeText(tensor.shape) + ", expected " + ShapeText(spec.shape);
   if (spec.type != tensor.type)
-    throw InputError("tensor " + spec.name, std::string("type ") + DTypeName(tensor.type) +
-                                                ", expected " + DTypeName(spec.type));
+    return std::string("type ") + DTypeName(tensor.type) + ", expected " + DTypeName(spec.type);
   if ((tensor.type == DType::kF32 && !AllFinite<float>(tensor)) ||
       (tensor.type == DType::kF64 && !AllFinite<double>(tensor)))
-    throw InputError("tensor " + spec.name, "holds a value that is not finite");
+    return "holds a value that is not finite";
+  return "";
+}
+
+// "3 tensors are missing (a, b, c)", with the first few names.
+std::string Few(const std::vector<std::string>& names, const char* one, const char* many) {
+  constexpr size_t kFew = 3;
+  std::string text =
+      std::to_string(names.size()) + (names.size() == 1 ? " tensor " : " tensors ") +
+      (names.size() == 1 ? one : many) + " (";
+  for (size_t i = 0; i < std::min(names.size(), kFew); ++i) text += (i == 0 ? "" : ", ") + names[i];
+  return text + (names.size() > kFew ? ", ...)" : ")");
 }
 
 }  // namespace
 
 void CheckTensors(const Network& network, const StateDict& tensors) {
   std::set<std::string> known;
+  std::vector<std::string> missing, misfits, others;
   for (const TensorSpec& spec : network.tensors) {
     known.insert(spec.name);
     if (spec.role == Role::kConstant) continue;
-    if (IsCounter(spec.name) && !tensors.contains(spec.name)) continue;
-    CheckTensor(spec, tensors.at(spec.name));
+    if (!tensors.contains(spec.name)) {
+      if (!IsCounter(spec.name)) missing.push_back(spec.name);
+    } else if (const std::string misfit = Misfit(spec, tensors.at(spec.name)); !misfit.empty()) {
+      misfits.push_back(spec.name + ": " + misfit);
+    }
   }
   for (const std::string& name : tensors.names())
-    if (known.count(name) == 0)
-      throw InputError("tensor " + name, "is not part of network " + network.name);
+    if (known.count(name) == 0) others.push_back(name);
+
+  const size_t wrong = missing.size() + misfits.size() + others.size();
+  if (wrong == 0) return;
+  if (wrong == 1) {
+    if (!missing.empty()) throw InputError("tensor " + missing[0] + " is missing");
+    if (!misfits.empty()) throw InputError("tensor " + misfits[0]);
+    throw InputError("tensor " + others[0], "is not part of network " + network.name);
+  }
+  std::string text;
+  const auto add = [&](const std::vector<std::string>& names, const char* one, const char* many) {
+    if (!names.empty()) text += (text.empty() ? "" : ", ") + Few(names, one, many);
+  };
+  add(missing, "is missing", "are missing");
+  add(misfits, "does not fit", "do not fit");
+  add(others, "is not part of it", "are not part of it");
+  throw InputError("tensors differ from those of network " + network.name, text);
 }
 
 NetworkCounts Count(const Network& network) {

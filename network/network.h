@@ -118,9 +118,10 @@ struct Network {
   int widest() const { return widths.empty() ? 0 : widths.back(); }
 };
 
-// Throws InputError naming the first tensor of the network that is missing, of another shape or
-// type or not finite, or the first other tensor. Counters of batches (PyTorch before 0.4.1) and
-// constants may be missing, and a scalar may have the shape [1] (tau after training).
+// Throws InputError for tensors of the network that are missing, of another shape or type or not
+// finite, and for other tensors: how many of each, and the first few by name. Counters of batches
+// (PyTorch before 0.4.1) and constants may be missing, and a scalar may have the shape [1] (tau
+// after training).
 void CheckTensors(const Network& network, const StateDict& tensors);
 
 struct NetworkCounts {

@@ -1,6 +1,7 @@
 #include "network/pickle.h"
 
 #include <bit>
+#include <charconv>
 #include <cstdio>
 #include <utility>
 
@@ -13,6 +14,7 @@ namespace {
 constexpr size_t kMostValues = 2'000'000;
 // Of names of classes and keys of storages, which a pickle can repeat at no cost.
 constexpr size_t kLongestName = 256;
+constexpr size_t kMostCopiedText = 64 << 20;
 
 // The protocols' own names (pickletools).
 enum Opcode : uint8_t {
@@ -20,9 +22,11 @@ enum Opcode : uint8_t {
   kProto = 0x80, kFrame = 0x95,
   kNone = 'N', kNewTrue = 0x88, kNewFalse = 0x89,
   kBinInt = 'J', kBinInt1 = 'K', kBinInt2 = 'M', kLong1 = 0x8a, kLong4 = 0x8b, kBinFloat = 'G',
+  kInt = 'I',
   kBinString = 'T', kShortBinString = 'U',
   kBinUnicode = 'X', kShortBinUnicode = 0x8c, kBinUnicode8 = 0x8d,
   kBinBytes = 'B', kShortBinBytes = 'C', kBinBytes8 = 0x8e,
+  kByteArray8 = 0x96,
   kEmptyTuple = ')', kTuple = 't', kTuple1 = 0x85, kTuple2 = 0x86, kTuple3 = 0x87,
   kEmptyList = ']', kList = 'l', kAppend = 'a', kAppends = 'e',
   kEmptyDict = '}', kDict = 'd', kSetItem = 's', kSetItems = 'u',
@@ -68,6 +72,7 @@ void Pickle::Step(uint8_t opcode) {
     case kBinInt: PushInteger(static_cast<int32_t>(TakeInteger(4))); return;
     case kBinInt1: PushInteger(static_cast<int64_t>(TakeInteger(1))); return;
     case kBinInt2: PushInteger(static_cast<int64_t>(TakeInteger(2))); return;
+    case kInt: TakeDecimal(); return;
     case kLong1: TakeLong(TakeInteger(1)); return;
     case kLong4: TakeLong(TakeInteger(4)); return;
     case kBinFloat: {  // the one big-endian item
@@ -82,7 +87,7 @@ void Pickle::Step(uint8_t opcode) {
     case kBinString: case kBinUnicode: case kBinBytes:
       PushText(TakeText(TakeInteger(4)));
       return;
-    case kBinUnicode8: case kBinBytes8:
+    case kBinUnicode8: case kBinBytes8: case kByteArray8:
       PushText(TakeText(TakeInteger(8)));
       return;
 
@@ -123,9 +128,9 @@ void Pickle::Step(uint8_t opcode) {
     }
     case kSetItems: AddItems(PopToMark(), Kind::kDict); return;
 
-    case kEmptySet: Push(Kind::kOpaque); return;
+    case kEmptySet: PushOpaque(); return;
     case kAddItems: PopToMark(); return;
-    case kFrozenSet: PopToMark(); Push(Kind::kOpaque); return;
+    case kFrozenSet: PopToMark(); PushOpaque(); return;
 
     case kPut: Remember(TakeInteger(1)); return;
     case kLongPut: Remember(TakeInteger(4)); return;
@@ -145,8 +150,8 @@ void Pickle::Step(uint8_t opcode) {
       return;
     }
     case kReduce: Reduce(); return;
-    case kNewObj: Pop(); Pop(); Push(Kind::kOpaque); return;
-    case kNewObjEx: Pop(); Pop(); Pop(); Push(Kind::kOpaque); return;
+    case kNewObj: Pop(); PushOpaque(Pop()); return;
+    case kNewObjEx: Pop(); Pop(); PushOpaque(Pop()); return;
     case kBuild: Pop(); Top(); return;  // attributes, e.g. _metadata of a state dict
     case kBinPersId: PersistentId(); return;
   }
@@ -183,6 +188,17 @@ std::string Pickle::TakeLine() {
   return line;
 }
 
+// A number in decimal digits: Python 2 writes integers beyond 32 bits so, in protocol 2 too (the
+// identities of parameters in an optimizer's state, for one).
+void Pickle::TakeDecimal() {
+  const std::string line = TakeLine();
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), value);
+  if (error != std::errc() || end != line.data() + line.size())
+    Fail("\"" + line.substr(0, 24) + "\" is no integer");
+  PushInteger(value);
+}
+
 void Pickle::TakeLong(uint64_t bytes) {
   const auto digits = Take(bytes);  // two's complement
   if (bytes > 8) {
@@ -212,7 +228,22 @@ void Pickle::PushText(std::string text) { Push(Kind::kText)->text = std::move(te
 
 void Pickle::PushGlobal(const std::string& module, const std::string& name) {
   if (module.size() > kLongestName || name.size() > kLongestName) Fail("an endless name");
-  Push(Kind::kGlobal)->text = module + " " + name;
+  Value* global = Push(Kind::kGlobal);
+  global->text = module + " " + name;
+  CountText(global->text);
+}
+
+void Pickle::PushOpaque(const Value* made_by) {
+  Value* value = Push(Kind::kOpaque);
+  if (made_by == nullptr || !made_by->is(Kind::kGlobal)) return;
+  value->text = made_by->text;
+  CountText(value->text);
+}
+
+// Names that a pickle can repeat at no cost.
+void Pickle::CountText(const std::string& text) {
+  copied_text_ += text.size();
+  if (copied_text_ > kMostCopiedText) Fail("endless names");
 }
 
 PickleValue* Pickle::Top() {
@@ -265,10 +296,19 @@ void Pickle::Append(Value* container, std::span<const Value* const> items) {
   container->items.insert(container->items.end(), items.begin(), items.end());
 }
 
-// function(arguments...): the few that build tensors and containers.
 void Pickle::Reduce() {
   const Value* arguments = Pop();
-  const Value* function = Pop();
+  Call(Pop(), arguments);
+}
+
+// function(arguments...): the few that build tensors and containers.
+void Pickle::Call(const Value* function, const Value* arguments) {
+  // Tensors with attributes: (how to build it, class, its arguments, attributes).
+  if (function->is(Kind::kGlobal) && function->text == "torch._tensor _rebuild_from_type_v2" &&
+      arguments->is(Kind::kTuple) && arguments->items.size() == 4) {
+    function = arguments->items[0];
+    arguments = arguments->items[2];
+  }
   if (!arguments->is(Kind::kTuple)) Fail("call without arguments");
   const auto& given = arguments->items;
   const std::string& name = function->is(Kind::kGlobal) ? function->text : std::string();
@@ -285,14 +325,14 @@ void Pickle::Reduce() {
   } else if (name == "collections OrderedDict") {
     Value* dict = Push(Kind::kDict);
     if (given.empty()) return;
-    for (const Value* pair : given[0]->items) {  // old Pythons write a list of pairs
+    for (const Value* pair : given[0]->items) {  // Python 2 writes a list of pairs
       if (pair->items.size() != 2) Fail("an OrderedDict of what are no pairs");
       Append(dict, pair->items);
     }
   } else if (name == "torch Size" && given.size() == 1) {
     Append(Push(Kind::kTuple), given[0]->items);
   } else {
-    Push(Kind::kOpaque);
+    PushOpaque(function);
   }
 }
 
@@ -301,7 +341,7 @@ void Pickle::PersistentId() {
   const Value* id = Pop();
   const auto& items = id->items;
   if (!id->is(Kind::kTuple) || items.empty() || items[0]->text != "storage") {
-    Push(Kind::kOpaque);
+    PushOpaque();
     return;
   }
   if (items.size() < 5 || !items[1]->is(Kind::kGlobal) || !items[2]->is(Kind::kText) ||
@@ -310,6 +350,7 @@ void Pickle::PersistentId() {
     Fail("a storage without class, key and size");
   Value* storage = Push(Kind::kStorage);
   storage->text = items[2]->text;
+  CountText(storage->text);
   storage->integer = items[4]->integer;
   storage->items = {items[1]};
   // Legacy files: None, or (key of the view, offset in the storage, elements of the view).

@@ -1,6 +1,8 @@
-// A pickle machine that only builds values: what torch.save writes in protocols 2 to 4. Nothing is
-// ever executed; a class or call it does not know becomes an opaque value. Memory is bounded by the
-// length of the pickle. Private to network/ (methods.md section 7).
+// A pickle machine that only builds values: what torch.save writes in protocols 2 to 5, under Python
+// 2 and 3. Nothing is ever executed; a class or call it does not know becomes an opaque value. No
+// value nests another, so that depth costs nothing, and values, their items and names are counted:
+// memory stays within a few hundred megabytes, whatever the pickle says. Private to network/
+// (methods.md section 7).
 #pragma once
 
 #include <cstdint>
@@ -26,7 +28,7 @@ struct PickleValue {
     kGlobal,   // text: "module name"
     kStorage,  // text: its key; items: [its class], integer: elements
     kTensor,   // items: [storage, offset, shape, strides]
-    kOpaque,   // an object of a class that is of no interest
+    kOpaque,   // an object of a class that is of no interest; text: "module name" where known
   };
   Kind kind = Kind::kNone;
   int64_t integer = 0;
@@ -61,6 +63,7 @@ class Pickle {
   std::span<const uint8_t> Take(uint64_t count);
   uint64_t TakeInteger(int bytes);
   std::string TakeLine();
+  void TakeDecimal();
   void TakeLong(uint64_t bytes);
   std::string TakeText(uint64_t bytes);
 
@@ -68,6 +71,7 @@ class Pickle {
   void PushInteger(int64_t integer, Kind kind = Kind::kInteger);
   void PushText(std::string text);
   void PushGlobal(const std::string& module, const std::string& name);
+  void PushOpaque(const Value* made_by = nullptr);
   Value* Pop();
   Value* Top();
   std::vector<const Value*> PopToMark();
@@ -78,7 +82,9 @@ class Pickle {
   void AddItems(const std::vector<const Value*>& items, Kind kind);
   void Append(Value* container, std::span<const Value* const> items);
   void Reduce();
+  void Call(const Value* function, const Value* arguments);
   void PersistentId();
+  void CountText(const std::string& text);
 
   std::span<const uint8_t> bytes_;
   std::string path_;
@@ -88,7 +94,7 @@ class Pickle {
   std::vector<size_t> marks_;
   std::unordered_map<uint64_t, Value*> memo_;
   std::vector<const Value*> storages_;
-  size_t copied_items_ = 0;
+  size_t copied_items_ = 0, copied_text_ = 0;
   const Value* root_ = nullptr;
 };
 

@@ -181,7 +181,9 @@ class Run {
     if (!options_.resume.empty()) return Resume();
     model_.Initialise(random_);
     if (options_.init.empty()) return;
-    const std::vector<std::string> left = model_.LoadMatching(ReadCheckpoint(options_.init).state);
+    StateDict state = ReadCheckpoint(options_.init).state;
+    FitTensors(model_.network(), &state);
+    const std::vector<std::string> left = model_.LoadMatching(state);
     if (!left.empty() && events_.note)
       events_.note(options_.init + " lacks " + std::to_string(left.size()) +
                    " tensors, which start anew: " + left[0] + (left.size() > 1 ? ", ..." : ""));
@@ -233,7 +235,7 @@ class Run {
 
   // The teacher of methods.md 4.4: a network in full precision, in evaluation.
   void StartTeacher() {
-    const Checkpoint checkpoint = ReadCheckpoint(options_.teacher);
+    Checkpoint checkpoint = ReadCheckpoint(options_.teacher);
     Network network =
         checkpoint.text.count("network")
             ? NetworkOf(checkpoint, "")
@@ -252,6 +254,7 @@ class Run {
                                              std::to_string(own.width) + " x " +
                                              std::to_string(own.height));
     network.input_std = recipe_.preprocessing.std;
+    FitTensors(network, &checkpoint.state);
     teacher_.emplace(network, at::kFloat, model_.device());
     teacher_->Load(checkpoint.state);
   }

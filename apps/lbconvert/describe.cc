@@ -168,14 +168,15 @@ std::string DescribeTensors(const StateDict& state) {
   return table.Text() + "\n" + Number(state.size()) + " tensors, " + Number(bytes) + " bytes\n";
 }
 
-std::string DescribeCheckpoint(const std::string& path, const std::string& network_name) {
-  const Checkpoint checkpoint = ReadCheckpoint(path);
+std::string DescribeCheckpoint(const std::string& path, const std::string& network_name,
+                               const Arguments& arguments) {
+  Checkpoint checkpoint = ReadCheckpoint(path);
   std::string text = Printable(path) + ": checkpoint";
   if (network_name.empty() && checkpoint.text.count("network") == 0) {
     text +=
         " of a network it does not name (see --network)\n\n" + DescribeTensors(checkpoint.state);
   } else {
-    const Network network = NetworkOf(checkpoint, network_name);
+    const Network network = FitToNetwork(&checkpoint, network_name, arguments);
     text += " of " + network.name + " " + ArgumentsText(network.arguments) + "\n\n" +
             DescribeNetwork(network);
     const NetworkDefaults defaults = DefaultsOf(network);
@@ -354,10 +355,11 @@ std::string Counted(int64_t n, const std::string& noun) {
   return Grouped(n) + " " + noun + (n == 1 ? "" : "s");
 }
 
-std::string Describe(const std::string& path, const std::string& network) {
+std::string Describe(const std::string& path, const std::string& network,
+                     const Arguments& arguments) {
   const std::vector<uint8_t> file = ReadFile(path);
   const bool model = file.size() >= 3 && file[0] == 'L' && file[1] == 'B' && file[2] == 'M';
-  return model ? DescribeModel(path) : DescribeCheckpoint(path, network);
+  return model ? DescribeModel(path) : DescribeCheckpoint(path, network, arguments);
 }
 
 std::string ConversionReport(const LoweredGraph& lowered, const ImportReport& import) {

@@ -12,8 +12,10 @@ namespace lbrt {
 
 // `lbconvert --describe`: of a checkpoint, its network's nodes (or its tensors, where it does not
 // say which network it is of); of a model, its ops. Throws InputError for a file that is neither,
-// or whose bytes are not those that were written.
-std::string Describe(const std::string& path, const std::string& network);
+// or whose bytes are not those that were written. `network` and `arguments` as FitToNetwork takes
+// them.
+std::string Describe(const std::string& path, const std::string& network,
+                     const Arguments& arguments);
 
 // One line per op of a model: what it was made of, what it is, and why it stands alone or stayed
 // fp32. Then what import decided about single weights.
