@@ -281,7 +281,8 @@ int main(int argc, char** argv) {
                        for (const std::string& name : lbrt::ArgumentNames())
                          names += (names.empty() ? "" : ", ") + name;
                        return names;
-                     }());
+                     }())
+      ->allow_extra_args(false);
   app.add_option("--bits", flags.bits,
                  "bits of weights and activations, e.g. 2/2, which EdMIPS's checkpoints do not "
                  "hold (default: the published ones); or a file as --arch takes it");

@@ -20,8 +20,8 @@ case ${1:-} in
     packages+=(
       dataset-fashion-mnist
       curl unzip                                                      # scripts/get-data.sh
-      ccache clang
-      libgtest-dev nlohmann-json3-dev                                 # tests/
+      ccache clang libclang-rt-dev
+      libgtest-dev nlohmann-json3-dev python3-torch                   # tests/
       libtorch-dev libgloo-dev                                        # trainer/
       libxnnpack-dev libdnnl-dev                                      # lbbench's other engines
       g++-aarch64-linux-gnu qemu-user                                 # the aarch64 preset

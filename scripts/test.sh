@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, builds and tests everything: the firmware subset, the tests on 64-bit ARM under an
-# emulator, with sanitizers, and the whole with the trainer. Ends with the last one's summary.
+# emulator, with sanitizers, the fuzzers, and the whole with the trainer. Ends with the last one's summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,6 +31,9 @@ fi
 
 step "AddressSanitizer and UndefinedBehaviorSanitizer"
 cmake --workflow --preset dev
+
+step "Fuzzing, a minute each"
+cmake --workflow --preset fuzz
 
 step "Everything, with the trainer"
 cmake --preset release -DLBRT_TRAINER=ON
