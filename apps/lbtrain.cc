@@ -40,7 +40,7 @@ volatile std::sig_atomic_t g_signal = 0;
 
 struct Flags {
   std::string recipe, data, out = ".", device = "cpu", precision, resume, init;
-  std::string eval, stem, logits, bench, report;
+  std::string eval, stem, fp32_layers, logits, bench, report;
   std::string teacher, teacher_network = "ternary/resnet34", latencies;
   RecipeFlags changes;  // of the recipe
   bool list = false, deploy = false, no_graph = false;
@@ -272,6 +272,8 @@ Evaluation WithBar(const std::string& what, const Samples& samples, const Run& r
 
 int EvalCommand(const Flags& flags) {
   if (!flags.deploy && !flags.stem.empty()) throw UsageError("--stem needs --deploy");
+  if (!flags.deploy && !flags.fp32_layers.empty())
+    throw UsageError("--fp32-layers needs --deploy");
   const Checkpoint checkpoint = ReadCheckpoint(flags.eval);
   Network network = NetworkOf(checkpoint, "");
   const auto text = checkpoint.text.find("preprocessing");
@@ -294,15 +296,19 @@ int EvalCommand(const Flags& flags) {
   });
   PrintEvaluation(flags.eval + (width == 0 ? "" : ", " + std::to_string(width) + " bits"), result);
   if (flags.deploy) {
+    const std::string fp32_layers = flags.fp32_layers.empty() ? "f32" : flags.fp32_layers;
     const ImportOptions options{ParseStem(flags.stem.empty() ? "auto" : flags.stem),
-                                preprocessing.mean, preprocessing.std, width};
+                                preprocessing.mean, preprocessing.std, width,
+                                ParseFloatLimbs(fp32_layers)};
     ImportReport report;
     const Graph graph = Import(network, checkpoint.state, options, &report);
     const Evaluation plain = std::move(result);
     result = WithBar("deployed", samples, [&](const auto& progress) {
       return EvaluateGraph(graph, samples, preprocessing, progress);
     });
-    PrintEvaluation(flags.eval + " deployed, stem " + StemName(options.stem), result);
+    PrintEvaluation(flags.eval + " deployed, stem " + StemName(options.stem) +
+                        (options.float_limbs != 0 ? ", fp32 layers " + fp32_layers : ""),
+                    result);
     PrintAgreement(result, plain);
   }
   if (!flags.logits.empty()) WriteNpy(flags.logits, result.logits, result.images, result.classes);
@@ -425,9 +431,13 @@ int main(int argc, char** argv) {
   app.add_option("--eval", flags.eval, "evaluate this checkpoint on the test images of --data");
   app.add_flag("--deploy", flags.deploy,
                "with --eval: also execute what lbconvert makes of it, to the bit as lbrun does");
-  app.add_option("--stem", flags.stem, 
+  app.add_option("--stem", flags.stem,
                  "with --deploy: i24, i16, i8 or f32 (default: what it was trained with, else i24)")
       ->check(CLI::IsMember({"i24", "i16", "i8", "f32"}));
+  app.add_option("--fp32-layers", flags.fp32_layers,
+                 "with --deploy: weights of the other layers that stay float, as lbconvert takes "
+                 "it: f32, i16 or i8")
+      ->check(CLI::IsMember({"f32", "i16", "i8"}));
   app.add_option("--width", flags.width, "with --eval: bits (default: the widest)");
   app.add_option("--limit", flags.limit, "with --eval: only the first N images");
   app.add_option(

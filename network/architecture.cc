@@ -63,8 +63,9 @@ Architecture ReadArchitecture(const std::string& path) {
   constexpr std::string_view kText = "weight_bits=";
   const std::string text(bytes.begin(), bytes.end());
   if (!text.starts_with(kText)) {
+    const Checkpoint checkpoint = ParseCheckpoint(bytes, path);
     try {
-      return ArchitectureOf(ReadCheckpoint(path).state);
+      return ArchitectureOf(checkpoint.state);
     } catch (const InputError& error) {
       throw InputError(path, error.what());
     }

@@ -341,9 +341,12 @@ LayerWeights Importer::WeightsOf(const Node& node, int x) const {
   layer.window = node.window;
   if (node.kind == NodeKind::kLinear) layer.window = {from.height, from.width, 1, 1, 0, 0, 0, 0};
   layer.limbs = StemLimbs(options_.stem);
-  if (node.weights.kind != WeightQuantizer::kFixedPoint ||
-      this->node(node.inputs[0]).kind != NodeKind::kInput)
-    return layer;
+  const bool stem = this->node(node.inputs[0]).kind == NodeKind::kInput;
+  if (!stem && options_.float_limbs != 0 && !node.weights.quantizes()) {
+    layer.quantizer.kind = WeightQuantizer::kFixedPoint;
+    layer.quantizer.limbs = options_.float_limbs;
+  }
+  if (node.weights.kind != WeightQuantizer::kFixedPoint || !stem) return layer;
   if (options_.stem != Stem::kAuto && layer.limbs != node.weights.limbs)
     throw InputError("node " + node.name, std::string("was trained with an ") +
                                               LimbsName(node.weights.limbs) + " stem, expected " +
@@ -450,7 +453,12 @@ Fold Importer::BatchNorm(const Node& node) const {
 }
 
 void Importer::Report(const Node& node, const WeightQuantizer& quantizer, const LayerSums& sums) {
-  if (report_ == nullptr || sums.cases == 0) return;
+  if (report_ == nullptr) return;
+  if (!node.weights.quantizes() && quantizer.kind == WeightQuantizer::kFixedPoint)
+    report_->lines.push_back(node.weight + ": rounded to integers of " +
+                             std::to_string(8 * quantizer.limbs) +
+                             " bits with a scale an output channel");
+  if (sums.cases == 0) return;
   const WeightQuantizerEntry& entry = EntryOf(quantizer.kind);
   const bool signs = quantizer.kind == WeightQuantizer::kRecu ||
                      quantizer.kind == WeightQuantizer::kMcDonnell;
@@ -472,6 +480,13 @@ Stem ParseStem(const std::string& text) {
     known += (known.empty() ? "" : ", ") + std::string(entry.name);
   }
   throw InputError("unknown stem \"" + text + "\", expected one of: " + known);
+}
+
+int ParseFloatLimbs(const std::string& text) {
+  if (text == "f32") return 0;
+  if (text == "i16") return 2;
+  if (text == "i8") return 1;
+  throw InputError("unknown form of float layers \"" + text + "\", expected f32, i16 or i8");
 }
 
 Stem ResolvedStem(const Network& network, Stem stem) {

@@ -31,7 +31,13 @@ struct ImportOptions {
   std::vector<double> mean, std;
   // Bits, of a network that can be switched; 0 = the widest.
   int width = 0;
+  // Limbs of the weights of layers that are not quantized, but the stem's: integers of 1 or 2 limbs
+  // and a scale an output channel (FixedPointCodes), rounded half to even. 0: they stay as they
+  // are, or are as `stem` says where they read codes.
+  int float_limbs = 0;
 };
+// "f32", "i16", "i8": 0, 2 and 1 limbs. Throws InputError.
+int ParseFloatLimbs(const std::string& text);
 
 // Cases the contract decides and the converter counts (design.md section 2).
 struct ImportReport {

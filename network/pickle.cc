@@ -61,10 +61,13 @@ void Pickle::Step(uint8_t opcode) {
     case kFrame: Take(8); return;
     case kStop: root_ = Pop(); return;
 
-    case kMark: marks_.push_back(stack_.size()); return;
+    case kMark:
+      if (marks_.size() == kMostValues) Fail("endless marks");
+      marks_.push_back(stack_.size());
+      return;
     case kPop: Pop(); return;
     case kPopMark: PopToMark(); return;
-    case kDup: stack_.push_back(Top()); return;
+    case kDup: PushAgain(Top()); return;
 
     case kNone: Push(Kind::kNone); return;
     case kNewTrue: PushInteger(1, Kind::kBool); return;
@@ -222,6 +225,11 @@ PickleValue* Pickle::Push(Kind kind) {
   return stack_.back();
 }
 
+void Pickle::PushAgain(Value* value) {
+  if (stack_.size() >= kMostValues) Fail("an endless stack");
+  stack_.push_back(value);
+}
+
 void Pickle::PushInteger(int64_t integer, Kind kind) { Push(kind)->integer = integer; }
 
 void Pickle::PushText(std::string text) { Push(Kind::kText)->text = std::move(text); }
@@ -272,12 +280,15 @@ void Pickle::PushTuple(size_t count) {
   Push(Kind::kTuple)->items = std::move(items);
 }
 
-void Pickle::Remember(uint64_t index) { memo_[index] = Top(); }
+void Pickle::Remember(uint64_t index) {
+  memo_[index] = Top();
+  if (memo_.size() > kMostValues) Fail("an endless memo");
+}
 
 void Pickle::Recall(uint64_t index) {
   const auto found = memo_.find(index);
   if (found == memo_.end()) Fail("no memo " + std::to_string(index));
-  stack_.push_back(found->second);
+  PushAgain(found->second);
 }
 
 // Lists and dicts that objects of other classes derive from go unseen, as the objects do.

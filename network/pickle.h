@@ -1,8 +1,8 @@
 // A pickle machine that only builds values: what torch.save writes in protocols 2 to 5, under Python
 // 2 and 3. Nothing is ever executed; a class or call it does not know becomes an opaque value. No
-// value nests another, so that depth costs nothing, and values, their items and names are counted:
-// memory stays within a few hundred megabytes, whatever the pickle says. Private to network/
-// (methods.md section 7).
+// value nests another, so that depth costs nothing, and values, their items, names and all that
+// points at them are counted: memory stays within a few hundred megabytes beside the text, whatever
+// the pickle says. Private to network/ (methods.md section 7).
 #pragma once
 
 #include <cstdint>
@@ -68,6 +68,7 @@ class Pickle {
   std::string TakeText(uint64_t bytes);
 
   Value* Push(Kind kind);
+  void PushAgain(Value* value);
   void PushInteger(int64_t integer, Kind kind = Kind::kInteger);
   void PushText(std::string text);
   void PushGlobal(const std::string& module, const std::string& name);

@@ -320,6 +320,11 @@ TEST_F(PickleTest, NestingIsNoProblemAndEndlessValuesAreOne) {
   EXPECT_EQ("holds no tensors, but w; expected a state dict or one named state_dict, model, ...",
             Read("N" + deep, false));
   EXPECT_TRUE(Read(std::string(2'100'000, 'N'), false).ends_with("more than 2000000 values"));
+  for (const std::string endless : {"2", "(", "h\x01", "\x94"}) {
+    std::string again = endless == "h\x01" ? "Nq\x01" : "N";
+    for (int i = 0; i < 2'100'000; ++i) again += endless;
+    EXPECT_NE(std::string::npos, Read(again, false).find("endless ")) << endless;
+  }
   // A list of 1,000 items copied 10,000 times.
   std::string copies = "](" + std::string(1000, ')') + "eq\x01";
   for (int i = 0; i < 10'000; ++i) copies += "ctorch\nSize\nh\x01\x85R0";

@@ -8,6 +8,7 @@
 #include <limits>
 #include <random>
 #include <sstream>
+#include <tuple>
 
 #include "images/error.h"
 #include "network/builder.h"
@@ -600,6 +601,47 @@ TEST(ImportTest, PlanesAreConvolutionsWhoseAffinesFollowOneAnother) {
   EXPECT_EQ(2 * state.at("classifier.bias").f32()[4], last.b[4]);
   EXPECT_EQ(WeightKind::kFixed, graph.node(1).weight_kind);
   EXPECT_EQ(WeightKind::kTernary, ImportSmall(text, Stem::kF32).node(1).weight_kind);
+}
+
+// Layers that stay float may become what layers that were trained in fixed point are.
+TEST(ImportTest, FloatLayersMayBecomeIntegersWithAScaleAChannel) {
+  for (const auto& [text, trained, limbs] :
+       {std::tuple{"recu/imagenet-resnet18 blocks=1,1 channels=8,16 size=32 classes=10",
+                   "skips=i8 head=i8", 1},
+        {"recu/two-stage-resnet18 blocks=1,1 channels=8,16 size=32 classes=10",
+         "skips=i16 head=i16", 2},
+        {"any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8", "skips=i8 head=i8",
+         1},
+        {"mcdonnell/wrn-8-0.5 size=8", "head=i16", 2}})
+    for (const Stem stem : {Stem::kI24, Stem::kF32}) {
+      SCOPED_TRACE(text);
+      const Network network = Small(text);
+      const StateDict state = RandomTensors(network, 12);
+      ImportOptions options = WithStem(stem);
+      const Graph want = ImportSmall(std::string(text) + " " + trained, stem);
+      options.float_limbs = limbs;
+      ImportReport report;
+      const Graph got = Import(network, state, options, &report);
+      ASSERT_EQ(want.nodes.size(), got.nodes.size());
+      int rounded = 0;
+      for (size_t i = 0; i < want.nodes.size(); ++i) {
+        EXPECT_EQ(want.nodes[i].weight_kind, got.nodes[i].weight_kind) << want.nodes[i].name;
+        EXPECT_EQ(want.nodes[i].limbs, got.nodes[i].limbs) << want.nodes[i].name;
+        EXPECT_EQ(want.nodes[i].codes, got.nodes[i].codes) << want.nodes[i].name;
+        EXPECT_EQ(want.nodes[i].a, got.nodes[i].a) << want.nodes[i].name;
+        EXPECT_EQ(want.nodes[i].b, got.nodes[i].b) << want.nodes[i].name;
+        rounded += i > 1 && want.nodes[i].weight_kind == WeightKind::kFixed;
+      }
+      EXPECT_GT(rounded, 0);
+      EXPECT_EQ(rounded, std::count_if(report.lines.begin(), report.lines.end(),
+                                       [](const std::string& line) {
+                                         return line.find("rounded to") != std::string::npos;
+                                       }));
+    }
+  EXPECT_EQ(0, ParseFloatLimbs("f32"));
+  EXPECT_EQ(2, ParseFloatLimbs("i16"));
+  EXPECT_EQ(1, ParseFloatLimbs("i8"));
+  EXPECT_THROW(ParseFloatLimbs("i24"), InputError);
 }
 
 TEST(ImportTest, AStemTrainedInFixedPointKeepsItsLimbs) {

@@ -111,6 +111,12 @@ TEST_F(LbtrainTest, WritesLogitsOfTheFloatAndOfTheDeployedNetwork) {
     for (size_t i = 0; i < logits.count(); ++i)
       EXPECT_NEAR(logits.floats()[i], floats.floats()[i], 1e-3) << i;
   }
+  const ProgramResult rounded =
+      Run({"--eval", last, "--data", data_, "--limit", "7", "--deploy", "--fp32-layers", "i8",
+           "--logits", folder_ / "deployed.npy"});
+  EXPECT_EQ(rounded.status, 0) << rounded.error;
+  ExpectHas(rounded.out, "fp32 layers i8");
+  EXPECT_NE(ReadFile(folder_ / "deployed.npy"), ReadFile(folder_ / "plain.npy"));
 }
 
 TEST_F(LbtrainTest, TheDataFolderMayHoldTheFolderOfFiles) {
@@ -324,6 +330,7 @@ TEST_F(LbtrainTest, WrongUsageIsStatusTwo) {
   ExpectRefused(Run({"--recipe", recipe_, "--data", data_, "--replicas", "0"}), 2, "replicas");
   ExpectRefused(Run({"--recipe", recipe_, "--data", data_, "--device", "tpu"}), 2, "device");
   ExpectRefused(Run({"--eval", "x.pt", "--data", data_, "--stem", "i8"}), 2, "--deploy");
+  ExpectRefused(Run({"--eval", "x.pt", "--data", data_, "--fp32-layers", "i8"}), 2, "--deploy");
   ExpectRefused(Run({"--eval", "x.pt", "--data", data_, "--stem", "i7", "--deploy"}), 2, "stem");
 }
 
