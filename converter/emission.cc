@@ -30,7 +30,11 @@ static_assert(kSame<Activation::kNone, lbm::Activation::None> &&
 }  // namespace
 
 lbm::Floats Segments::Add(const std::vector<float>& values) {
-  const size_t count = AllAre(values, values[0]) ? 1 : values.size();
+  return AllAre(values, values[0]) ? AddAll({values[0]}) : AddAll(values);
+}
+
+lbm::Floats Segments::AddAll(const std::vector<float>& values) {
+  const size_t count = values.size();
   std::vector<uint8_t>& bytes = segments_[0];
   const size_t offset = bytes.size();
   bytes.resize(offset + count * sizeof(float));

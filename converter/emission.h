@@ -17,6 +17,7 @@ class Segments {
 
   // Numbers that are all the same are stored once.
   lbm::Floats Add(const std::vector<float>& values);
+  lbm::Floats AddAll(const std::vector<float>& values);  // each of them
   uint32_t AddPlane(const std::vector<uint8_t>& plane);
 
   // The list for the table, given where the table ends.

@@ -31,9 +31,10 @@ class Table {
 
     // Placed where they would be without a table, for now.
     const auto segments_offset = builder_.CreateVectorOfStructs(segments().Place(0));
+    const bool image = !texts.preprocessing.empty();
     const auto inputs = builder_.CreateVector(
         {lbm::CreatePortDirect(builder_, lowered.node(0).name.c_str(), emission_.Tensor(0),
-                               texts.preprocessing.c_str())});
+                               image ? texts.preprocessing.c_str() : nullptr)});
     const int output = lowered.graph->output;
     const auto outputs = builder_.CreateVector({lbm::CreatePortDirect(
         builder_, lowered.node(output).name.c_str(), emission_.Tensor(output))});

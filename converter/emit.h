@@ -13,7 +13,7 @@ namespace lbrt {
 
 // What a model says of itself beside its numbers.
 struct ModelTexts {
-  std::string preprocessing;        // images/preprocess.h, text form
+  std::string preprocessing;        // images/preprocess.h, text form; empty: takes no images
   std::vector<std::string> labels;  // none or one per class
   std::vector<std::pair<std::string, std::string>> provenance;
   std::vector<std::pair<std::string, float>> accuracy;  // what was measured, percent

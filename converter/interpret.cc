@@ -44,7 +44,9 @@ PlainValue Convolve(const Graph& graph, const GraphNode& conv, const Inputs& inp
     return sums;
   }
   std::vector<int64_t> sums(Elements(conv));
-  reference::IntegerSums(shape, AsIntegers(*inputs[0]).data(), conv.codes.data(), sums.data());
+  std::vector<int32_t> x = AsIntegers(*inputs[0]);
+  for (int32_t& code : x) code -= conv.zero;
+  reference::IntegerSums(shape, x.data(), conv.codes.data(), sums.data());
   if (conv.type == ValueType::kI64) return sums;
   return As<int32_t>(sums);
 }
@@ -179,6 +181,16 @@ PlainValue Concatenate(const Graph& graph, const GraphNode& concat, const Inputs
   return std::visit(join, *inputs[0]);
 }
 
+PlainValue CountThresholds(const Graph&, const GraphNode& node, const Inputs& inputs) {
+  const std::vector<float> x = AsFloats(*inputs[0]);
+  const auto channels = static_cast<size_t>(node.channels);
+  std::vector<uint8_t> codes(x.size());
+  for (size_t i = 0; i < x.size(); ++i)
+    for (size_t t = i % channels; t < node.thresholds.size(); t += channels)
+      if (x[i] >= node.thresholds[t]) ++codes[i];
+  return codes;
+}
+
 PlainValue Evaluate(const Graph& graph, const GraphNode& node, const Inputs& inputs) {
   switch (node.op) {
     case GraphOp::kInput:
@@ -207,6 +219,8 @@ PlainValue Evaluate(const Graph& graph, const GraphNode& node, const Inputs& inp
       return Concatenate(graph, node, inputs);
     case GraphOp::kPRelu:
       return PReluOf(graph, node, inputs);
+    case GraphOp::kThreshold:
+      return CountThresholds(graph, node, inputs);
   }
   return *inputs[0];
 }

@@ -7,7 +7,8 @@ namespace lbrt {
 
 double LargestSum(const GraphNode& conv, const GraphNode& from) {
   const double input = from.type == ValueType::kU8     ? 255
-                       : from.type == ValueType::kCode ? from.levels
+                       : from.type == ValueType::kCode
+                           ? std::max(from.levels - conv.zero, conv.zero)
                                                        : 1;
   const size_t taps = conv.codes.size() / static_cast<size_t>(conv.channels);
   double largest = 0;

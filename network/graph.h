@@ -33,6 +33,7 @@ enum class GraphOp : uint8_t {
                  // f32, kSign or kCode; every window has a valid tap
   kConcat,       // channels of all inputs, in order; f32, or codes of the same type and levels
   kPRelu,        // x > 0 ? x : x * A[c]
+  kThreshold,    // code = how many of the channel's thresholds [level][c] are <= x; they ascend
 };
 
 // What the integers or floats of a kConv's weights are; with the input's type it fixes the sum:
@@ -41,6 +42,7 @@ enum class GraphOp : uint8_t {
 //                           ascending over the valid taps
 //   kFloat                x kF32 input: the same
 //   kFixed                x kU8, kSign, kCode input: kI64, exact
+// A kCode input counts as code - zero at the valid taps.
 enum class WeightKind : uint8_t {
   kSign,     // +-1
   kFloat,
@@ -61,6 +63,7 @@ struct GraphNode {
   WeightKind weight_kind = WeightKind::kFloat;  // kConv
   int limbs = 0;                                // kConv with kFixed: 1 (i8), 2 (i16), 3 (i24)
   int bits = 0;                                 // kConv with kOdd
+  int zero = 0;  // kConv of kCode: a code of the input means code - zero; 0 to 255
   std::vector<int32_t> codes;                   // kConv, all but kFloat: [o][ky][kx][c]
   std::vector<float> weights;                   // kConv kFloat: [o][ky][kx][c]
 
@@ -74,6 +77,7 @@ struct GraphNode {
   int pad_before = 0, pad_after = 0;          // kPadChannels
   float inverse_step = 1;                     // kQuantize
   float step = 1;                             // kDecode
+  std::vector<float> thresholds;              // kThreshold: [levels][channels]
 };
 
 struct Graph {

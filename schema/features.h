@@ -23,9 +23,12 @@ enum Feature : uint64_t {
   kFeatureOddWeights = 1u << 10,
   kFeatureCodesTensors = 1u << 11,
   kFeatureEpilogues2 = 1u << 12,    // base, slopes, ClipUnit and PRelu
-  kFeatureMixedOperands = 1u << 13  // Fixed weights on f32 or bits, eltwise on bits
+  kFeatureMixedOperands = 1u << 13,  // Fixed weights on f32 or bits, eltwise on bits
+  kFeatureThreshold = 1u << 16,
+  kFeatureZero = 1u << 17            // codes that mean code - zero
 };
-inline constexpr uint64_t kKnownFeatures = (1u << 14) - 1;
+inline constexpr uint64_t kKnownFeatures =
+    ((1u << 14) - 1) | kFeatureThreshold | kFeatureZero;
 
 // The features of an op's epilogue.
 template <typename Stages>
@@ -57,6 +60,7 @@ inline uint64_t UsedFeatures(const Model& model) {
       if (conv->kind() == WeightKind::Fixed &&
           (reads(conv->input(), TensorType::F32) || reads(conv->input(), TensorType::Bits)))
         features |= kFeatureMixedOperands;
+      if (conv->zero() != 0) features |= kFeatureZero;
     }
     if (const Eltwise* eltwise = op->body_as_Eltwise()) {
       features |= kFeatureEltwise | StageFeatures(*eltwise->stages());
@@ -65,6 +69,7 @@ inline uint64_t UsedFeatures(const Model& model) {
     if (op->body_as_AvgPool() != nullptr) features |= kFeatureAvgPool;
     if (op->body_as_MaxPool() != nullptr) features |= kFeatureMaxPool;
     if (op->body_as_Concat() != nullptr) features |= kFeatureConcat;
+    if (op->body_as_Threshold() != nullptr) features |= kFeatureThreshold;
   }
   for (const Tensor* tensor : *model.tensors()) {
     if (tensor->type() == TensorType::Bits) features |= kFeatureBitsTensors;

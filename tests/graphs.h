@@ -104,6 +104,17 @@ class GraphBuilder {
     return Append(std::move(node), GraphOp::kQuantize, {x});
   }
 
+  int Threshold(int x, int levels) {
+    GraphNode node = LikeInput(x);
+    node.type = ValueType::kCode;
+    node.levels = levels;
+    const auto channels = static_cast<size_t>(node.channels);
+    for (size_t i = 0; i < static_cast<size_t>(levels) * channels; ++i)
+      node.thresholds.push_back(i < channels ? Float()
+                                             : node.thresholds[i - channels] + 0.2f * (Float() + 1));
+    return Append(std::move(node), GraphOp::kThreshold, {x});
+  }
+
   int Decode(int x, float step) {
     GraphNode node = LikeInput(x);
     node.step = step;

@@ -298,6 +298,8 @@ std::string KindText(const GraphNode& node) {
       return "concat";
     case GraphOp::kPRelu:
       return "prelu";
+    case GraphOp::kThreshold:
+      return "threshold";
   }
   return "";
 }

@@ -22,7 +22,8 @@ TableBody Emit(Emission& emission, const LoweredGraph::Op& op) {
   return {lbm::OpBody::Conv,
           lbm::CreateConvDirect(emission.builder(), emission.Tensor(op.inputs[0]),
                                 static_cast<uint32_t>(conv.channels), &window,
-                                static_cast<lbm::WeightKind>(conv.weight_kind), &planes, &stages)
+                                static_cast<lbm::WeightKind>(conv.weight_kind), &planes, &stages,
+                              static_cast<uint8_t>(conv.zero))
               .Union()};
 }
 

@@ -85,10 +85,15 @@ Refusal CheckPlanes(const FileView& file, const lbm::Conv& conv, int64_t element
 
 // Sums of codes fit int32. Those of limbs do by the number of elements, and are combined in int64.
 Refusal CheckSums(const lbm::Conv& conv, const ArenaTensor& x, int64_t elements) {
-  if (x.type != lbm::TensorType::Codes || conv.kind() == lbm::WeightKind::Fixed) return {};
+  if (x.type != lbm::TensorType::Codes)
+    return conv.zero() != 0 ? Refusal{"a code that means 0, of an input that has no codes"}
+                            : Refusal{};
+  if (conv.kind() == lbm::WeightKind::Fixed && conv.zero() == 0) return {};
   const bool odd = conv.kind() == lbm::WeightKind::Odd;
-  const int64_t most_weight = odd ? (int64_t{1} << conv.planes()->size()) - 1 : 1;
-  const int64_t most = elements * most_weight * x.levels;
+  const int64_t most_weight = conv.kind() == lbm::WeightKind::Fixed ? 128
+                              : odd ? (int64_t{1} << conv.planes()->size()) - 1
+                                    : 1;
+  const int64_t most = elements * most_weight * (int64_t{x.levels} + conv.zero());
   if (most > INT32_MAX) return {"sums can be too large for 32 bits", INT32_MAX, most};
   return {};
 }

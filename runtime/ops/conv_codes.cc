@@ -5,6 +5,7 @@
 // There -1 becomes 0 and +1 becomes 2, x = u - 1, and `base`, of which each border class has a row,
 // puts it right:
 //   sum of w * x = sum of w * u + base,  base = -(sum of w over the valid taps)
+// Likewise where a code u means u - zero, base is -zero times that.
 //
 // Weights that fit a signed byte are one call of dot_tile. Others are several parts, each a call on
 // weights that do, put together afterwards:
@@ -163,7 +164,8 @@ Part PreparePart(const ConvView& c, const WeightRows& rows, const Kernels& kerne
   Part part = {};
   part.weights = PackWeights(rows, kernels.pack_dot_tile, memory);
   part.acc_stride = RoundUp(rows.outputs, kernels.panel);
-  if (c.x.type != lbm::TensorType::Bits) return part;
+  const int32_t zero = c.x.type == lbm::TensorType::Bits ? 1 : c.conv.zero();
+  if (zero == 0) return part;
   const auto tap = [&](size_t o, size_t y, size_t x) {
     int32_t sum = 0;
     const size_t first = (y * c.kernel_w() + x) * c.in_channels();
@@ -172,7 +174,7 @@ Part PreparePart(const ConvView& c, const WeightRows& rows, const Kernels& kerne
   };
   const int32_t* base =
       BorderTable(c.ys, c.xs, c.kernel_h(), c.kernel_w(), rows.outputs, part.acc_stride,
-                  memory.allocator, tap, [](int32_t valid, int32_t, int) { return -valid; });
+                  memory.allocator, tap, [zero](int32_t valid, int32_t, int) { return -zero * valid; });
   part.base = PixelTable(c.ys, c.xs, base, part.acc_stride, memory.allocator);
   return part;
 }
