@@ -9,6 +9,7 @@
 #include <fstream>
 #include <thread>
 
+#include "images/file.h"
 #include "images/npy.h"
 #include "network/checkpoint.h"
 #include "tests/run_program.h"
