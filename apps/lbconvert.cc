@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "apps/command_line.h"
+#include "apps/lbconvert/convert_onnx.h"
 #include "apps/lbconvert/describe.h"
 #include "apps/lbconvert/verify.h"
 #include "apps/model_runner.h"
@@ -241,6 +242,14 @@ int Convert(const Flags& flags) {
   return 0;
 }
 
+int ConvertGraph(const Flags& flags) {
+  if (!flags.network.empty() || !flags.measure.empty() || flags.stem != "auto")
+    throw UsageError("--network, --stem and --measure are for checkpoints, not for .onnx files");
+  Print(ConvertOnnx({flags.checkpoint, flags.model, flags.preprocess, flags.labels, flags.verify,
+                     flags.limit}));
+  return 0;
+}
+
 int Command(const Flags& flags) {
   if (!flags.describe.empty()) {
     if (!flags.checkpoint.empty()) throw UsageError("--describe excludes CKPT and MODEL");
@@ -252,6 +261,7 @@ int Command(const Flags& flags) {
   std::error_code ignored;
   if (std::filesystem::equivalent(flags.checkpoint, flags.model, ignored))
     throw UsageError("MODEL is CKPT: " + flags.model + " would be overwritten");
+  if (IsOnnx(flags.checkpoint)) return ConvertGraph(flags);
   return Convert(flags);
 }
 
@@ -265,7 +275,8 @@ int main(int argc, char** argv) {
       "example: lbconvert best.pt cifar10.lbm --verify cat.png",
       "lbconvert");
   app.add_option("CKPT", flags.checkpoint,
-                 "the checkpoint: lbtrain's, or a published one (then with --network)");
+                 "the checkpoint: lbtrain's, or a published one (then with --network); or a QONNX "
+                 "graph (.onnx)");
   app.add_option("MODEL", flags.model, "the model to write");
   app.add_option(
       "--network", flags.network, "the network of a checkpoint that does not say it: " + [] {

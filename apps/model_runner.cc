@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <new>
 #include <numeric>
 
@@ -181,7 +182,11 @@ void ModelRunner::SetValues(std::span<const float> values, std::span<const int64
   const std::vector<int64_t> expected = height == 1 && width == 1 && shape.size() == 1
                                             ? std::vector<int64_t>{channels}
                                             : std::vector<int64_t>{channels, height, width};
-  if (!std::ranges::equal(shape, expected))
+  // A row of numbers may come in any shape: networks that flatten their input first take images.
+  const bool row = height == 1 && width == 1 &&
+                   std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()) ==
+                       channels;
+  if (!row && !std::ranges::equal(shape, expected))
     throw InputError(name, "its samples are " + ShapeOf(shape) + ", expected " + ShapeOf(expected));
   float* out = static_cast<float*>(input_.data);
   const size_t pixels = static_cast<size_t>(height * width);

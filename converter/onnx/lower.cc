@@ -34,6 +34,12 @@ struct Traced {
 
 int Int(int64_t n) { return static_cast<int>(n); }
 
+bool IsEnding(const Node& node) {
+  for (const char* op : {"Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "TopK"})
+    if (node.op == op) return true;
+  return false;
+}
+
 [[noreturn]] void Refuse(const Node& node, const std::string& what) {
   throw InputError(node.title(), what);
 }
@@ -992,6 +998,15 @@ void Lowering::Ending(const Node& node) {
 }
 
 }  // namespace
+
+std::string LogitsOf(const Model& model) {
+  std::string name = model.outputs.at(0).name;
+  for (auto node = model.nodes.rbegin(); node != model.nodes.rend(); ++node)
+    if (IsEnding(*node) &&
+        std::find(node->outputs.begin(), node->outputs.end(), name) != node->outputs.end())
+      name = node->inputs.at(0);
+  return name;
+}
 
 Graph Lower(const Model& model, std::vector<std::string>* lines) {
   if (model.outputs.empty()) throw InputError("the graph", "has no output, expected one");

@@ -15,4 +15,8 @@ namespace lbrt::onnx {
 // Throws InputError that names the node for what cannot be expressed.
 Graph Lower(const Model& model, std::vector<std::string>* lines);
 
+// The value whose numbers are the graph's logits: the output, or what a Softmax, a TopK or the like
+// at the end, which are left out, reads.
+std::string LogitsOf(const Model& model);
+
 }  // namespace lbrt::onnx
