@@ -27,7 +27,7 @@ namespace {
 
 struct Flags {
   std::string checkpoint, model;
-  std::string network, stem = "auto";
+  std::string network, stem = "auto", fp32_layers = "f32";
   std::vector<std::string> set;  // KEY=VALUE
   std::string bits, arch;
   std::string preprocess, labels;
@@ -145,6 +145,7 @@ std::vector<std::pair<std::string, std::string>> ProvenanceOf(const Flags& flags
       {"arguments", ArgumentsText(network.arguments)},
       {"stem", StemName(ResolvedStem(network, ParseStem(flags.stem)))},
       {"converter", "lbconvert " LBRT_VERSION}};
+  if (flags.fp32_layers != "f32") notes.emplace_back("fp32_layers", flags.fp32_layers);
   if (!network.widths.empty()) notes.emplace_back("width", std::to_string(WidthOf(flags, network)));
   for (const auto& [key, value] : checkpoint.text)
     if (key != "network" && key != "arguments" && key != "preprocessing" && key != "labels")
@@ -155,8 +156,8 @@ std::vector<std::pair<std::string, std::string>> ProvenanceOf(const Flags& flags
   return notes;
 }
 
-// Top-1 accuracy of a model on a labelled data set.
-std::pair<std::string, float> Measure(const Flags& flags, const std::string& stem,
+// Top-1 accuracy of a model on a labelled data set; `how` it was converted.
+std::pair<std::string, float> Measure(const Flags& flags, const std::string& how,
                                       const std::vector<uint8_t>& file) {
   ModelRunner runner(file, "the converted model", {});
   const Dataset data = OpenDataset(flags.measure, Split::kTest, runner.labels());
@@ -174,7 +175,7 @@ std::pair<std::string, float> Measure(const Flags& flags, const std::string& ste
   const std::string source = std::filesystem::path(data.source).filename().string();
   return {
       "top-1 on " + Counted(static_cast<int64_t>(data.size()), "image") + " of " + source + ", " +
-          stem + " stem",
+          how,
       static_cast<float>(100.0 * static_cast<double>(correct) / static_cast<double>(data.size()))};
 }
 
@@ -198,6 +199,12 @@ std::string VerifyReport(const Flags& flags, const Checkpoint& checkpoint, const
   return text;
 }
 
+LoweredGraph Lowered(const Graph& graph) {
+  LoweredGraph lowered = Lower(graph);
+  for (const Pass& pass : Passes()) pass.run(lowered);
+  return lowered;
+}
+
 int Convert(const Flags& flags) {
   Checkpoint checkpoint = ReadCheckpoint(flags.checkpoint);
   Network network = FitToNetwork(&checkpoint, flags.network, ArgumentsOf(flags));
@@ -211,14 +218,22 @@ int Convert(const Flags& flags) {
   ImportReport report;
   const Stem stem = ResolvedStem(network, ParseStem(flags.stem));
   const int width = WidthOf(flags, network);
-  const Graph graph = Import(network, checkpoint.state,
-                             {stem, preprocessing.mean, preprocessing.std, width}, &report);
   if (width != 0) texts.width = width;
-  LoweredGraph lowered = Lower(graph);
-  for (const Pass& pass : Passes()) pass.run(lowered);
+  ImportOptions options = {stem, preprocessing.mean, preprocessing.std, width, 0};
+  std::string how = std::string(StemName(stem)) + " stem";
+  if (flags.fp32_layers != "f32") {
+    if (!flags.measure.empty()) {  // what it was before
+      const Graph before = Import(network, checkpoint.state, options, nullptr);
+      texts.accuracy.push_back(Measure(flags, how, Emit(Lowered(before), texts)));
+    }
+    options.float_limbs = ParseFloatLimbs(flags.fp32_layers);
+    how += ", " + flags.fp32_layers + " fp32 layers";
+  }
+  const Graph graph = Import(network, checkpoint.state, options, &report);
+  const LoweredGraph lowered = Lowered(graph);
   std::vector<uint8_t> file = Emit(lowered, texts);
   if (!flags.measure.empty()) {
-    texts.accuracy.push_back(Measure(flags, StemName(stem), file));
+    texts.accuracy.push_back(Measure(flags, how, file));
     file = Emit(lowered, texts);
   }
   std::string checked;
@@ -305,6 +320,12 @@ int main(int argc, char** argv) {
                  "faster and lossy; f32 keeps them floats; auto is what the network was trained "
                  "with, or i24")
       ->check(CLI::IsMember({"auto", "i24", "i16", "i8", "f32"}))
+      ->capture_default_str();
+  app.add_option("--fp32-layers", flags.fp32_layers,
+                 "weights of the other layers that stay float: i16 and i8 are integers with a scale "
+                 "an output channel, smaller and lossy; with --measure the accuracy before and "
+                 "after is stored")
+      ->check(CLI::IsMember({"f32", "i16", "i8"}))
       ->capture_default_str();
   app.add_option("--width", flags.width,
                  "bits per weight of the model, of an any-precision network (default: the most it "

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 
 #include "images/file.h"
 #include "images/write.h"
@@ -158,6 +159,36 @@ TEST_F(LbconvertForeignTest, WhatTheUserSaysOfTheNetworkIsChecked) {
                 "tensors differ from those of network recu/resnet18: ");
   ExpectSays(Run({"--describe", file_, "--network", "recu/resnet20", "--set", "size=16"}),
              "size=16");
+}
+
+TEST_F(LbconvertForeignTest, LayersThatStayFloatMayBecomeIntegers) {
+  TorchFile file;
+  const std::string arguments = "blocks=1,1 channels=16,32 classes=1000 size=32";
+  const std::vector<std::string> sizes = {"--set", "blocks=1,1", "--set", "channels=16,32", "--set",
+                                          "size=32"};
+  WriteFile(file_, file.Zip(file.State(StateOf("recu/imagenet-resnet18", arguments))));
+  fs::create_directories(folder_ / "images/7");
+  fs::copy_file(image_, folder_ / "images/7/a.png");
+  std::map<std::string, size_t> bytes;
+  for (const std::string form : {"f32", "i16", "i8"}) {
+    std::vector<std::string> flags = {"--fp32-layers", form, "--verify", image_, "--measure",
+                                      folder_ / "images"};
+    flags.insert(flags.end(), sizes.begin(), sizes.end());
+    const ProgramResult result = Convert("recu/imagenet-resnet18", flags);
+    ExpectSays(result, "verified: 1 image");
+    ExpectSays(result, "images, i24 stem: ");  // before
+    if (form != "f32") {
+      ExpectSays(result, "images, i24 stem, " + form + " fp32 layers: ");
+      ExpectSays(result, "fc.weight: rounded to integers of " + form.substr(1) + " bits");
+      ExpectSays(Run({"--describe", model_}), "fp32_layers: " + form);
+    }
+    bytes[form] = ReadFile(model_).size();
+  }
+  // The head and the skip have 32 x 1000 and 16 x 32 weights; the head gets scales.
+  constexpr double kWeights = 32 * 1000 + 16 * 32, kScales = 4 * 1000, kOther = 200;
+  EXPECT_NEAR(static_cast<double>(bytes["f32"] - bytes["i16"]), 2 * kWeights - kScales, kOther);
+  EXPECT_NEAR(static_cast<double>(bytes["f32"] - bytes["i8"]), 3 * kWeights - kScales, kOther);
+  EXPECT_EQ(2, Convert("recu/imagenet-resnet18", {"--fp32-layers", "i24"}).status);
 }
 
 TEST_F(LbconvertForeignTest, HostileFilesAreRefusedInOneLine) {
