@@ -110,8 +110,8 @@ class GraphBuilder {
     node.levels = levels;
     const auto channels = static_cast<size_t>(node.channels);
     for (size_t i = 0; i < static_cast<size_t>(levels) * channels; ++i)
-      node.thresholds.push_back(i < channels ? Float()
-                                             : node.thresholds[i - channels] + 0.2f * (Float() + 1));
+      node.thresholds.push_back(
+          i < channels ? Float() : node.thresholds[i - channels] + 0.2f * (Float() + 1));
     return Append(std::move(node), GraphOp::kThreshold, {x});
   }
 

@@ -47,8 +47,9 @@ TEST(OnnxMutation, MutatedFilesAreRefusedOrConverted) {
   x = small.Node("Conv", {x, small.Constant({2, 1, 3, 3}, std::vector<float>(18, 1))},
                  {Ints("kernel_shape", {3, 3}), Int("group", 2), Ints("strides", {2, 1})});
   x = small.Node("AveragePool", {x}, {Ints("kernel_shape", {3, 5})});
-  x = small.Node("Trunc", {x, small.Scalar(0.5f), small.Scalar(0), small.Scalar(8), small.Scalar(3)},
-                 {}, OnnxWriter::kQonnx);
+  x = small.Node("Trunc",
+                 {x, small.Scalar(0.5f), small.Scalar(0), small.Scalar(8), small.Scalar(3)}, {},
+                 OnnxWriter::kQonnx);
   x = small.Node("Concat", {x, x}, {Int("axis", 1)});
   x = small.Node("Reshape", {x, small.Integers({1, -1})});
   small.Output(small.Node("Gemm", {x, small.Constant({4, 3}, std::vector<float>(12, 2))}));
@@ -68,7 +69,8 @@ TEST(OnnxMutation, EveryPrefixIsRefusedOrConverted) {
 
 TEST(OnnxMutation, TheCorpusIsReplayed) {
   size_t files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(LBRT_SOURCE_DIR "/tests/data/onnx")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(LBRT_SOURCE_DIR "/tests/data/onnx")) {
     const std::vector<uint8_t> file = ReadFile(entry.path().string());
     LLVMFuzzerTestOneInput(file.data(), file.size());
     ++files;

@@ -52,14 +52,16 @@ class OnnxNetworks {
     const auto n = static_cast<size_t>(channels);
     std::vector<float> variance;
     for (size_t c = 0; c < n; ++c)
-      variance.push_back(fine_ ? size * size * Uniform(0.5f, 1.5f) : std::exp2(2 * std::round(std::log2(size))));
+      variance.push_back(fine_ ? size * size * Uniform(0.5f, 1.5f)
+                               : std::exp2(2 * std::round(std::log2(size))));
     std::vector<float> weight = Normal(n);
     if (!fine_)
       for (float& g : weight) g = g < 0 ? -1.0f : 1.0f;
-    return w.Node("BatchNormalization",
-                  {x, w.Constant({channels}, weight), w.Constant({channels}, Normal(n, 0.5f)),
-                   w.Constant({channels}, Normal(n, size * 0.3f)), w.Constant({channels}, variance)},
-                  {Real("epsilon", fine_ ? 1e-5f : 0.0f)});
+    return w.Node(
+        "BatchNormalization",
+        {x, w.Constant({channels}, weight), w.Constant({channels}, Normal(n, 0.5f)),
+         w.Constant({channels}, Normal(n, size * 0.3f)), w.Constant({channels}, variance)},
+        {Real("epsilon", fine_ ? 1e-5f : 0.0f)});
   }
 
   // Activations of `bits`: signs, or signed and narrow as Brevitas has them.
@@ -76,7 +78,8 @@ class OnnxNetworks {
     std::string x = w.Input("image", {1, 1, 28, 28});
     x = w.Node("Reshape", {x, w.Integers({1, -1})});
     x = w.Node("Sub", {w.Node("Mul", {x, w.Scalar(2)}), w.Constant({1}, {1})});
-    x = activation_bits == 1 ? w.Bipolar(x, 1) : w.Quant(x, w.Scalar(Scale(1.0f / 128)), 0, 8, true, false);
+    x = activation_bits == 1 ? w.Bipolar(x, 1)
+                             : w.Quant(x, w.Scalar(Scale(1.0f / 128)), 0, 8, true, false);
     int64_t features = 784;
     for (const int64_t outputs : {33, 24}) {
       const std::string weights = Weights(w, {outputs, features}, weight_bits);
@@ -109,8 +112,9 @@ class OnnxNetworks {
     }  // 4x4
     const std::string batch =
         w.Node("Gather", {w.Node("Shape", {x}), w.Constant({}, {0})}, {Int("axis", 0)});
-    const std::string shape = w.Node(
-        "Concat", {w.Node("Unsqueeze", {batch, w.Integers({0})}), w.Integers({-1})}, {Int("axis", 0)});
+    const std::string shape =
+        w.Node("Concat", {w.Node("Unsqueeze", {batch, w.Integers({0})}), w.Integers({-1})},
+               {Int("axis", 0)});
     x = w.Node("Reshape", {x, shape});
     x = w.Node("MatMul", {x, w.Node("Transpose", {Weights(w, {20, 17 * 16}, weight_bits)})});
     x = Activations(w, BatchNorm(w, x, 20, 1), activation_bits);
@@ -145,13 +149,15 @@ class OnnxNetworks {
     x = w.Node("MatMul", {x, w.Constant({8, 5}, Integers(40, -3, 3))});
     x = w.Node("MultiThreshold", {x, rows(5, 1, 9)},
                {Text("out_dtype", "BIPOLAR"), Real("out_scale", 2), Real("out_bias", -1),
-                Text("data_layout", "NHWC")}, finn);
+                Text("data_layout", "NHWC")},
+               finn);
     x = w.Node("Flatten", {x});
     x = w.Node("MatMul", {x, w.Constant({210, 4}, Integers(840, -7, 7))});
     x = w.Node("MultiThreshold", {x, rows(4, 15, 40)},
                {Text("out_dtype", "UINT4"), Real("out_scale", 0.5f)}, finn);
     x = w.Node("MatMul", {x, w.Constant({4, 6}, Integers(24, -128, 127))});
-    x = w.Node("Add", {w.Node("Mul", {x, w.Constant({1, 6}, Normal(6))}), w.Constant({6}, Normal(6))});
+    x = w.Node("Add",
+               {w.Node("Mul", {x, w.Constant({1, 6}, Normal(6))}), w.Constant({6}, Normal(6))});
     w.Output(x);
     return w.Bytes();
   }
@@ -167,14 +173,18 @@ class OnnxNetworks {
                {Ints("kernel_shape", {3, 3}), Ints("pads", {1, 1, 0, 1}), Ints("strides", {1, 2})});
     const std::string stem = w.Quant(w.Node("Relu", {BatchNorm(w, x, 8, 1)}),
                                      w.Scalar(Scale(0.25f)), 0, 3, false, false);
-    std::string y = w.Node("Conv", {stem, Weights(w, {8, 1, 3, 3}, 3)},
-                           {Ints("kernel_shape", {3, 3}), Text("auto_pad", "SAME_UPPER"), Int("group", 8)});
-    y = w.Quant(BatchNorm(w, y, 8, 1), w.Constant({1, 8, 1, 1}, ScalesOf(8)), 0, 5, true, false, "FLOOR");
+    std::string y =
+        w.Node("Conv", {stem, Weights(w, {8, 1, 3, 3}, 3)},
+               {Ints("kernel_shape", {3, 3}), Text("auto_pad", "SAME_UPPER"), Int("group", 8)});
+    y = w.Quant(BatchNorm(w, y, 8, 1), w.Constant({1, 8, 1, 1}, ScalesOf(8)), 0, 5, true, false,
+                "FLOOR");
     const std::string sum = w.Node("Add", {y, stem});
     std::string z = w.Quant(sum, w.Scalar(Scale(0.25f)), 0, 4, true, false, "CEIL");
-    std::string left = w.Node("Conv", {z, Weights(w, {4, 8, 1, 1}, 1)}, {Ints("kernel_shape", {1, 1})});
-    std::string right = w.Node("Conv", {z, Weights(w, {6, 4, 3, 3}, 2)},
-                               {Ints("kernel_shape", {3, 3}), Ints("pads", {1, 1, 1, 1}), Int("group", 2)});
+    std::string left =
+        w.Node("Conv", {z, Weights(w, {4, 8, 1, 1}, 1)}, {Ints("kernel_shape", {1, 1})});
+    std::string right =
+        w.Node("Conv", {z, Weights(w, {6, 4, 3, 3}, 2)},
+               {Ints("kernel_shape", {3, 3}), Ints("pads", {1, 1, 1, 1}), Int("group", 2)});
     const std::string scale = w.Scalar(Scale(0.5f));
     left = w.Quant(BatchNorm(w, left, 4, 1), scale, 0, 3, false, false);
     right = w.Quant(w.Node("MaxPool", {BatchNorm(w, right, 6, 2)},

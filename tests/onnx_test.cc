@@ -11,6 +11,7 @@
 #include "converter/passes.h"
 #include "images/error.h"
 #include "runtime/lbrt.hpp"
+#include "tests/graphs.h"
 #include "tests/onnx_networks.h"
 
 namespace lbrt {
@@ -244,6 +245,52 @@ TEST(OnnxLowering, QuantizedWeightsTakeAsFewBitsAsTheirCodesNeed) {
   EXPECT_EQ(kind(ternary), WeightKind::kTernary);
 }
 
+// ------------------------------------------------------------------------------------ the runtime
+
+// Why the runtime does not open a graph's file.
+std::string RuntimeRefusal(const Graph& graph) {
+  LoweredGraph lowered = Lower(graph);
+  for (const Pass& pass : Passes()) pass.run(lowered);
+  try {
+    const Model model(Emit(lowered, {}));
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "opened";
+}
+
+// Thresholds of 5 levels, read by a convolution with signed 8-bit weights.
+Graph ThresholdGraph(int channels, int zero, void (*change)(std::vector<float>* thresholds)) {
+  GraphBuilder g;
+  const int codes = g.Threshold(g.Input(ValueType::kF32, 3, 3, channels), 5);
+  change(&g.node(codes).thresholds);
+  const int conv = g.Conv(codes, WeightKind::kFixed, 2, SquareWindow(3, 1, 0), 1);
+  g.node(conv).zero = zero;
+  return g.Finish(g.Affine(conv));
+}
+
+TEST(OnnxRuntime, RefusesThresholdsAndZerosThatCannotBe) {
+  const auto as_they_are = [](std::vector<float>*) {};
+  EXPECT_EQ(RuntimeRefusal(ThresholdGraph(4, 2, as_they_are)), "opened");
+  EXPECT_NE(RuntimeRefusal(ThresholdGraph(4, 2, [](std::vector<float>* t) { t->back() = -9; }))
+                .find("the thresholds of a channel do not ascend"),
+            std::string::npos);
+  EXPECT_NE(RuntimeRefusal(ThresholdGraph(4, 2, [](std::vector<float>* t) { t->pop_back(); }))
+                .find("not one threshold for each level and channel"),
+            std::string::npos);
+  EXPECT_NE(RuntimeRefusal(ThresholdGraph(4, 2, [](std::vector<float>* t) { (*t)[0] = -INFINITY; }))
+                .find("infinite"),
+            std::string::npos);
+  EXPECT_NE(RuntimeRefusal(ThresholdGraph(7250, 255, as_they_are))
+                .find("sums can be too large for 32 bits"),
+            std::string::npos);
+  GraphBuilder g;
+  const int conv = g.Conv(g.Input(ValueType::kF32, 1, 1, 4), WeightKind::kSign, 2, Window{});
+  g.node(conv).zero = 1;
+  EXPECT_NE(RuntimeRefusal(g.Finish(g.Affine(conv))).find("of an input that has no codes"),
+            std::string::npos);
+}
+
 // --------------------------------------------------------------------------------------- refusals
 
 std::string Refusal(const std::vector<uint8_t>& bytes) {
@@ -275,15 +322,18 @@ TEST(OnnxRefusals, NameTheNodeAndWhatWasExpected) {
   ExpectSays(RefusalOf("MaxPool", {Ints("kernel_shape", {9, 9})}), "larger than its padded input");
   ExpectSays(RefusalOf("MaxPool", {Ints("kernel_shape", {2, 2}), Ints("dilations", {2, 2})}),
              "has a dilation of 2, expected 1");
-  ExpectSays(RefusalOf("Transpose", {Ints("perm", {0, 1, 3, 2})}), "expected channels to go behind");
+  ExpectSays(RefusalOf("Transpose", {Ints("perm", {0, 1, 3, 2})}),
+             "expected channels to go behind");
   ExpectSays(RefusalOf("Softmax", {}), "expected a row of logits");
   OnnxWriter w;
   const std::string weights = w.Constant({4, 3, 3, 3}, std::vector<float>(108, 1));
-  ExpectSays(RefusalOf("Conv", {}, {weights}, w), "(Conv): has weights of 4x3x3x3 in 1 groups for 4");
+  ExpectSays(RefusalOf("Conv", {}, {weights}, w),
+             "(Conv): has weights of 4x3x3x3 in 1 groups for 4");
 }
 
 TEST(OnnxRefusals, OfQuantizers) {
-  const auto quant = [](float scale, float bits, const std::string& mode, const std::string& domain) {
+  const auto quant = [](float scale, float bits, const std::string& mode,
+                        const std::string& domain) {
     OnnxWriter w;
     w.Output(w.Quant(w.Input("x", {1, 4}), w.Scalar(scale), 0, bits, true, false, mode, domain));
     return Refusal(w.Bytes());
@@ -320,7 +370,8 @@ TEST(OnnxRefusals, OfWholeGraphs) {
   tensor.Integer(2, 1);
   tensor.Text(13, "");
   tensor.Integer(14, 1);
-  external.Output(external.Node("Mul", {external.Input("x", {1, 4}), external.Initializer(tensor)}));
+  external.Output(
+      external.Node("Mul", {external.Input("x", {1, 4}), external.Initializer(tensor)}));
   ExpectSays(Refusal(external.Bytes()), "its data lie in another file");
   ExpectSays(Refusal({}), "test.onnx: it holds no graph");
   ExpectSays(Refusal({'P', 'K', 3, 4}), "test.onnx: ");

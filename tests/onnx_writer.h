@@ -151,7 +151,10 @@ class OnnxWriter {
     Message port, value, tensor, sides;
     for (const int64_t side : shape) {
       Message dim;
-      if (side >= 0) dim.Integer(1, side); else dim.Text(2, "batch");
+      if (side >= 0)
+        dim.Integer(1, side);
+      else
+        dim.Text(2, "batch");
       sides.Text(1, dim.bytes);
     }
     tensor.Integer(1, type);

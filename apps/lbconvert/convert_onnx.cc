@@ -106,9 +106,7 @@ std::string VerifyReport(const OnnxConversion& conversion, const onnx::Model& mo
 
 }  // namespace
 
-bool IsOnnx(const std::string& path) {
-  return std::filesystem::path(path).extension() == ".onnx";
-}
+bool IsOnnx(const std::string& path) { return std::filesystem::path(path).extension() == ".onnx"; }
 
 std::string ConvertOnnx(const OnnxConversion& conversion) {
   const onnx::Model model = onnx::ReadModel(ReadFile(conversion.graph), conversion.graph);

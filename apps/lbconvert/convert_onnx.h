@@ -8,10 +8,10 @@
 namespace lbrt {
 
 struct OnnxConversion {
-  std::string graph, model;           // paths, read and written
-  std::string preprocess, labels;     // files; empty: the model takes arrays, has no labels
-  std::vector<std::string> verify;    // samples, none: no verification
-  size_t limit = 16;                  // of them
+  std::string graph, model;         // paths, read and written
+  std::string preprocess, labels;   // files; empty: the model takes arrays, has no labels
+  std::vector<std::string> verify;  // samples, none: no verification
+  size_t limit = 16;                // of them
 };
 
 bool IsOnnx(const std::string& path);  // by its name

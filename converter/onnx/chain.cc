@@ -21,9 +21,7 @@ int32_t KeyOf(float x) {
   const auto bits = std::bit_cast<int32_t>(x);
   return bits < 0 ? INT32_MIN - bits : bits;
 }
-float FloatOf(int32_t key) {
-  return std::bit_cast<float>(key < 0 ? INT32_MIN - key : key);
-}
+float FloatOf(int32_t key) { return std::bit_cast<float>(key < 0 ? INT32_MIN - key : key); }
 
 // The positions at which a chain can be, in the order in which its value rises: whole numbers, or
 // floats by their keys, times the channel's direction.
@@ -41,9 +39,8 @@ class Positions {
   int64_t first() const { return first_; }
   int64_t last() const { return last_; }
   double S(int64_t at) const {
-    return direction_ * (chain_.integers
-                             ? static_cast<double>(at)
-                             : static_cast<double>(FloatOf(static_cast<int32_t>(at))));
+    return direction_ * (chain_.integers ? static_cast<double>(at)
+                                         : static_cast<double>(FloatOf(static_cast<int32_t>(at))));
   }
   // The graph node's value there.
   float Graph(int64_t at) const { return static_cast<float>(S(at)) * chain_.factor; }
@@ -169,8 +166,10 @@ int Chain::Direction(size_t channel, const std::string& where) const {
         break;
       case Step::kPRelu:
         if (step.a[channel] < 0)
-          throw InputError(where, "quantizes a value that both falls and rises: a PRelu before it "
-                                  "has the slope " + std::to_string(step.a[channel]));
+          throw InputError(where,
+                           "quantizes a value that both falls and rises: a PRelu before it "
+                           "has the slope " +
+                               std::to_string(step.a[channel]));
         break;
       default:
         break;
@@ -204,12 +203,13 @@ Thresholds FindThresholds(const Chain& chain, const Quantizer& quantizer, size_t
   return result;
 }
 
-CodeAffine FindAffine(const Chain& chain, const Quantizer& quantizer,
-                      const Thresholds& thresholds, size_t channels, const std::string& where) {
+CodeAffine FindAffine(const Chain& chain, const Quantizer& quantizer, const Thresholds& thresholds,
+                      size_t channels, const std::string& where) {
   CodeAffine result;
   if (!chain.integers) return {{}, {}, "real numbers are compared with thresholds"};
   if (std::max(chain.most, -chain.least) > kExactFloats)
-    return {{}, {}, "sums of more than 24 bits are rounded to float32, then compared with thresholds"};
+    return {
+        {}, {}, "sums of more than 24 bits are rounded to float32, then compared with thresholds"};
   const int levels = quantizer.levels();
   for (size_t c = 0; c < channels; ++c) {
     double alpha = 0, beta = 0;
@@ -229,8 +229,8 @@ CodeAffine FindAffine(const Chain& chain, const Quantizer& quantizer,
       for (int level = 0; level < levels; ++level) {
         const float t = thresholds.values[static_cast<size_t>(level) * channels + c];
         if (std::fabs(t) == kLargest) continue;
-        const auto at = static_cast<int64_t>(std::llround(static_cast<double>(t) /
-                                                          static_cast<double>(chain.factor)));
+        const auto at = static_cast<int64_t>(
+            std::llround(static_cast<double>(t) / static_cast<double>(chain.factor)));
         if (!right(fa, fb, at) || (at > positions.first() && !right(fa, fb, at - 1))) return false;
       }
       return true;
@@ -248,8 +248,10 @@ CodeAffine FindAffine(const Chain& chain, const Quantizer& quantizer,
       }
     }
     if (!found)
-      return {{}, {}, "an affine would round sums of channel " + std::to_string(c) +
-                          " to other codes: compared with thresholds"};
+      return {{},
+              {},
+              "an affine would round sums of channel " + std::to_string(c) +
+                  " to other codes: compared with thresholds"};
   }
   return result;
 }

@@ -43,7 +43,7 @@ struct Step {
 // is the steps of float32(S * unit + offset).
 struct Chain {
   int node = -1;
-  bool integers = false;         // S is a whole number, from `least` to `most`
+  bool integers = false;  // S is a whole number, from `least` to `most`
   double least = 0, most = 0;
   float factor = 1;
   Numbers unit = 1, offset = 0;
@@ -82,7 +82,7 @@ struct CodeAffine {
   std::vector<float> a, b;
   std::string why;
 };
-CodeAffine FindAffine(const Chain& chain, const Quantizer& quantizer,
-                      const Thresholds& thresholds, size_t channels, const std::string& where);
+CodeAffine FindAffine(const Chain& chain, const Quantizer& quantizer, const Thresholds& thresholds,
+                      size_t channels, const std::string& where);
 
 }  // namespace lbrt::onnx

@@ -33,7 +33,9 @@ struct Call {
   std::vector<int64_t> integers(size_t i) const {
     std::vector<int64_t> result;
     for (const double x : in(i).values)
-      result.push_back(x >= 9.2e18 ? INT64_MAX : x <= -9.2e18 ? INT64_MIN : static_cast<int64_t>(x));
+      result.push_back(x >= 9.2e18    ? INT64_MAX
+                       : x <= -9.2e18 ? INT64_MIN
+                                      : static_cast<int64_t>(x));
     return result;
   }
   size_t axis(int64_t axis, size_t rank) const {
@@ -133,7 +135,8 @@ double Rounded(const Call& call, const std::string& mode, double x) {
   if (name == "DOWN" || name == "ROUND_TO_ZERO") return sign * std::floor(size);
   if (name == "HALF_UP") return sign * std::floor(size + 0.5);
   if (name == "HALF_DOWN") return sign * std::ceil(size - 0.5);
-  call.Refuse("has the rounding mode \"" + mode + "\", expected ROUND, CEIL, FLOOR, UP, DOWN, "
+  call.Refuse("has the rounding mode \"" + mode +
+              "\", expected ROUND, CEIL, FLOOR, UP, DOWN, "
               "HALF_UP or HALF_DOWN");
 }
 
@@ -388,9 +391,10 @@ Value Conv(const Call& call) {
           sum.Begin();
           ForEachTap(s, images, oy, ox, [&](int64_t ky, int64_t kx, int64_t row, int64_t column) {
             for (int64_t c = 0; c < inputs; ++c)
-              sum.Add(static_cast<size_t>(((n * images.c + first + c) * images.h + row) * images.w +
-                                          column),
-                      static_cast<size_t>(((o * inputs + c) * s.kernel[0] + ky) * s.kernel[1] + kx));
+              sum.Add(
+                  static_cast<size_t>(((n * images.c + first + c) * images.h + row) * images.w +
+                                      column),
+                  static_cast<size_t>(((o * inputs + c) * s.kernel[0] + ky) * s.kernel[1] + kx));
           });
           const double bias = call.has(2) ? call.in(2).values.at(static_cast<size_t>(o)) : 0;
           y.values.push_back(ToFloat(sum.Result() + bias));
@@ -436,7 +440,8 @@ Value Gemm(const Call& call) {
   const bool ta = call.node.Int("transA", 0) != 0, tb = call.node.Int("transB", 0) != 0;
   const double alpha = static_cast<double>(call.node.Float("alpha", 1));
   const double beta = static_cast<double>(call.node.Float("beta", 1));
-  const auto m = static_cast<size_t>(a.shape[ta ? 1 : 0]), k = static_cast<size_t>(a.shape[ta ? 0 : 1]);
+  const auto m = static_cast<size_t>(a.shape[ta ? 1 : 0]),
+             k = static_cast<size_t>(a.shape[ta ? 0 : 1]);
   const auto n = static_cast<size_t>(b.shape[tb ? 0 : 1]);
   if (static_cast<size_t>(b.shape[tb ? 1 : 0]) != k)
     call.Refuse("multiplies " + ShapeText(a.shape) + " by " + ShapeText(b.shape));
@@ -507,8 +512,7 @@ Value Relu(const Call& call) {
   Value y = Map(x, [](double v) { return v > 0 ? v : 0; });
   if (x.codes.empty()) return y;
   y.scales = x.scales;
-  for (size_t i = 0; i < x.codes.size(); ++i)
-    y.codes.push_back(x.values[i] > 0 ? x.codes[i] : 0);
+  for (size_t i = 0; i < x.codes.size(); ++i) y.codes.push_back(x.values[i] > 0 ? x.codes[i] : 0);
   return y;
 }
 Value LeakyRelu(const Call& call) {
@@ -774,7 +778,8 @@ Value Gather(const Call& call) {
     for (const double wanted : which.values) {
       int64_t i = static_cast<int64_t>(wanted);
       if (i < 0) i += side;
-      if (i < 0 || i >= side) call.Refuse("gathers element " + std::to_string(i) + " of " + std::to_string(side));
+      if (i < 0 || i >= side)
+        call.Refuse("gathers element " + std::to_string(i) + " of " + std::to_string(side));
       for (size_t k = 0; k < inner; ++k)
         indices.push_back((o * static_cast<size_t>(side) + static_cast<size_t>(i)) * inner + k);
     }
@@ -798,8 +803,11 @@ Value Slice(const Call& call) {
   for (size_t i = 0; i < starts.size(); ++i) {
     const size_t axis = call.axis(axes[i], y.shape.size());
     const int64_t side = y.shape[axis];
-    if (steps[i] < 1) call.Refuse("has a step of " + std::to_string(steps[i]) + ", expected 1 or more");
-    const auto place = [&](int64_t at) { return std::clamp<int64_t>(at < 0 ? at + side : at, 0, side); };
+    if (steps[i] < 1)
+      call.Refuse("has a step of " + std::to_string(steps[i]) + ", expected 1 or more");
+    const auto place = [&](int64_t at) {
+      return std::clamp<int64_t>(at < 0 ? at + side : at, 0, side);
+    };
     std::vector<int64_t> kept;
     for (int64_t at = place(starts[i]); at < place(ends[i]); at += steps[i]) {
       kept.push_back(at);
@@ -830,7 +838,8 @@ Value Concat(const Call& call) {
     if (sides.size() != rank) call.Refuse("joins values of different ranks");
     y.shape[axis] += sides[axis];
     sides[axis] = y.shape[axis];
-    if (sides != y.shape) call.Refuse("joins " + ShapeText(call.in(i).shape) + " to " + ShapeText(y.shape));
+    if (sides != y.shape)
+      call.Refuse("joins " + ShapeText(call.in(i).shape) + " to " + ShapeText(y.shape));
     quantized = quantized && !call.in(i).codes.empty();
   }
   y.integers = call.in(0).integers;
@@ -854,8 +863,8 @@ Value Concat(const Call& call) {
 Value Pad(const Call& call) {
   const Value& x = call.in(0);
   const std::vector<int64_t> pads = call.has(1) ? call.integers(1) : call.node.Ints("pads", {});
-  const double fill = call.has(2) ? call.number(2)
-                                  : static_cast<double>(call.node.Float("value", 0));
+  const double fill =
+      call.has(2) ? call.number(2) : static_cast<double>(call.node.Float("value", 0));
   const size_t rank = x.shape.size();
   if (call.node.Text("mode", "constant") != "constant" || fill != 0 || pads.size() != 2 * rank)
     call.Refuse("expected a padding of zeros of every axis");
@@ -930,8 +939,10 @@ Value DepthToSpace(const Call& call) {
       for (int64_t y = 0; y < in.h * block; ++y)
         for (int64_t z = 0; z < in.w * block; ++z) {
           const int64_t by = y % block, bx = z % block;
-          const int64_t from = crd ? (c * block + by) * block + bx : (by * block + bx) * channels + c;
-          indices.push_back(static_cast<size_t>(((n * in.c + from) * in.h + y / block) * in.w + z / block));
+          const int64_t from =
+              crd ? (c * block + by) * block + bx : (by * block + bx) * channels + c;
+          indices.push_back(
+              static_cast<size_t>(((n * in.c + from) * in.h + y / block) * in.w + z / block));
         }
   return Select(x, {in.n, channels, in.h * block, in.w * block}, indices);
 }
@@ -983,18 +994,48 @@ struct Operator {
   bool quantizer = false;
 };
 constexpr Operator kOperators[] = {
-    {"Add", Add}, {"AveragePool", AveragePool}, {"BatchNormalization", BatchNormalization},
-    {"Cast", Cast}, {"Clip", Clip}, {"Concat", Concat}, {"Constant", Constant},
-    {"ConstantOfShape", ConstantOfShape}, {"Conv", Conv}, {"DepthToSpace", DepthToSpace},
-    {"Div", Divide}, {"Dropout", Identity}, {"Flatten", Flatten}, {"Gather", Gather},
-    {"Gemm", Gemm}, {"GlobalAveragePool", GlobalAveragePool}, {"Identity", Identity},
-    {"LeakyRelu", LeakyRelu}, {"MatMul", MatMul}, {"MaxPool", MaxPool}, {"Mul", Product2},
-    {"Neg", Negate}, {"PRelu", PRelu}, {"Pad", Pad}, {"ReduceMean", ReduceMean}, {"Relu", Relu},
-    {"Reshape", Reshape}, {"Resize", Resize}, {"Shape", ShapeOf}, {"Sigmoid", Sigmoid},
-    {"Slice", Slice}, {"Softmax", Softmax}, {"Squeeze", Squeeze}, {"Sub", Subtract},
-    {"Transpose", Transpose}, {"Unsqueeze", Unsqueeze}, {"Upsample", Resize},
-    {"BipolarQuant", BipolarQuant, true}, {"IntQuant", Quant, true},
-    {"MultiThreshold", MultiThreshold, true}, {"Quant", Quant, true}, {"Trunc", Trunc, true},
+    {"Add", Add},
+    {"AveragePool", AveragePool},
+    {"BatchNormalization", BatchNormalization},
+    {"Cast", Cast},
+    {"Clip", Clip},
+    {"Concat", Concat},
+    {"Constant", Constant},
+    {"ConstantOfShape", ConstantOfShape},
+    {"Conv", Conv},
+    {"DepthToSpace", DepthToSpace},
+    {"Div", Divide},
+    {"Dropout", Identity},
+    {"Flatten", Flatten},
+    {"Gather", Gather},
+    {"Gemm", Gemm},
+    {"GlobalAveragePool", GlobalAveragePool},
+    {"Identity", Identity},
+    {"LeakyRelu", LeakyRelu},
+    {"MatMul", MatMul},
+    {"MaxPool", MaxPool},
+    {"Mul", Product2},
+    {"Neg", Negate},
+    {"PRelu", PRelu},
+    {"Pad", Pad},
+    {"ReduceMean", ReduceMean},
+    {"Relu", Relu},
+    {"Reshape", Reshape},
+    {"Resize", Resize},
+    {"Shape", ShapeOf},
+    {"Sigmoid", Sigmoid},
+    {"Slice", Slice},
+    {"Softmax", Softmax},
+    {"Squeeze", Squeeze},
+    {"Sub", Subtract},
+    {"Transpose", Transpose},
+    {"Unsqueeze", Unsqueeze},
+    {"Upsample", Resize},
+    {"BipolarQuant", BipolarQuant, true},
+    {"IntQuant", Quant, true},
+    {"MultiThreshold", MultiThreshold, true},
+    {"Quant", Quant, true},
+    {"Trunc", Trunc, true},
 };
 
 }  // namespace
@@ -1018,8 +1059,8 @@ std::map<std::string, Value> Interpret(const Model& model, const Array& input) {
   std::map<std::string, Value> values;
   for (const auto& [name, array] : model.constants) values[name] = Value(array);
   if (model.inputs.size() != 1)
-    throw InputError("the graph", "has " + std::to_string(model.inputs.size()) +
-                                      " inputs, expected one");
+    throw InputError("the graph",
+                     "has " + std::to_string(model.inputs.size()) + " inputs, expected one");
   values[model.inputs[0].name] = Value(input);
   for (const Node& node : model.nodes) {
     Inputs inputs;

@@ -27,9 +27,7 @@ struct Traced {
   Chain chain;  // kReal
 
   bool padded() const { return (pad_top | pad_left | pad_bottom | pad_right) != 0; }
-  size_t channel_axis() const {
-    return channels_last && shape.size() > 2 ? shape.size() - 1 : 1;
-  }
+  size_t channel_axis() const { return channels_last && shape.size() > 2 ? shape.size() - 1 : 1; }
 };
 
 int Int(int64_t n) { return static_cast<int>(n); }
@@ -121,9 +119,7 @@ class Lowering {
   const GraphNode& GraphNodeOf(const Traced& x) const {
     return graph_.node(x.kind == Traced::kCodes ? x.node : x.chain.node);
   }
-  size_t Channels(const Traced& x) const {
-    return static_cast<size_t>(GraphNodeOf(x).channels);
-  }
+  size_t Channels(const Traced& x) const { return static_cast<size_t>(GraphNodeOf(x).channels); }
 
   int Affine(const std::string& name, int x, std::vector<float> a, std::vector<float> b);
   int WholeNumbers(const Traced& codes);  // code - zero, as floats
@@ -167,22 +163,38 @@ class Lowering {
 
 const std::map<std::string, Lowering::Rule>& Lowering::Rules() {
   static const std::map<std::string, Rule> kRules = {
-      {"Identity", &Lowering::Pass},         {"Dropout", &Lowering::Pass},
-      {"Cast", &Lowering::Pass},             {"Shape", &Lowering::ShapeNode},
-      {"Reshape", &Lowering::Reshape},       {"Flatten", &Lowering::Reshape},
-      {"Squeeze", &Lowering::Reshape},       {"Unsqueeze", &Lowering::Reshape},
-      {"Transpose", &Lowering::Transpose},   {"Pad", &Lowering::Pad},
-      {"Add", &Lowering::Pairwise},          {"Sub", &Lowering::Pairwise},
-      {"Mul", &Lowering::Pairwise},          {"Div", &Lowering::Pairwise},
-      {"Neg", &Lowering::Steps},             {"Relu", &Lowering::Steps},
-      {"Clip", &Lowering::Steps},            {"LeakyRelu", &Lowering::Steps},
-      {"PRelu", &Lowering::Steps},           {"BatchNormalization", &Lowering::Steps},
-      {"Conv", &Lowering::Convolution},      {"Gemm", &Lowering::Dense},
-      {"MatMul", &Lowering::Dense},          {"MaxPool", &Lowering::MaxPool},
-      {"AveragePool", &Lowering::AveragePool}, {"GlobalAveragePool", &Lowering::AveragePool},
-      {"ReduceMean", &Lowering::AveragePool}, {"Concat", &Lowering::Concat},
-      {"Softmax", &Lowering::Ending},        {"LogSoftmax", &Lowering::Ending},
-      {"Sigmoid", &Lowering::Ending},        {"ArgMax", &Lowering::Ending},
+      {"Identity", &Lowering::Pass},
+      {"Dropout", &Lowering::Pass},
+      {"Cast", &Lowering::Pass},
+      {"Shape", &Lowering::ShapeNode},
+      {"Reshape", &Lowering::Reshape},
+      {"Flatten", &Lowering::Reshape},
+      {"Squeeze", &Lowering::Reshape},
+      {"Unsqueeze", &Lowering::Reshape},
+      {"Transpose", &Lowering::Transpose},
+      {"Pad", &Lowering::Pad},
+      {"Add", &Lowering::Pairwise},
+      {"Sub", &Lowering::Pairwise},
+      {"Mul", &Lowering::Pairwise},
+      {"Div", &Lowering::Pairwise},
+      {"Neg", &Lowering::Steps},
+      {"Relu", &Lowering::Steps},
+      {"Clip", &Lowering::Steps},
+      {"LeakyRelu", &Lowering::Steps},
+      {"PRelu", &Lowering::Steps},
+      {"BatchNormalization", &Lowering::Steps},
+      {"Conv", &Lowering::Convolution},
+      {"Gemm", &Lowering::Dense},
+      {"MatMul", &Lowering::Dense},
+      {"MaxPool", &Lowering::MaxPool},
+      {"AveragePool", &Lowering::AveragePool},
+      {"GlobalAveragePool", &Lowering::AveragePool},
+      {"ReduceMean", &Lowering::AveragePool},
+      {"Concat", &Lowering::Concat},
+      {"Softmax", &Lowering::Ending},
+      {"LogSoftmax", &Lowering::Ending},
+      {"Sigmoid", &Lowering::Ending},
+      {"ArgMax", &Lowering::Ending},
       {"TopK", &Lowering::Ending},
   };
   return kRules;
@@ -192,9 +204,9 @@ const std::map<std::string, Lowering::Rule>& Lowering::Rules() {
 
 // Whether all that reads the input flattens it, be it after steps that have one number for all.
 bool Lowering::InputIsFlat() const {
-  static const std::set<std::string> kStepsOfOne = {"Identity", "Dropout", "Cast", "Add", "Sub",
-                                                    "Mul", "Div", "Neg", "Relu", "Clip",
-                                                    "LeakyRelu"};
+  static const std::set<std::string> kStepsOfOne = {"Identity", "Dropout", "Cast",     "Add",
+                                                    "Sub",      "Mul",     "Div",      "Neg",
+                                                    "Relu",     "Clip",    "LeakyRelu"};
   std::set<std::string> images = {model_.inputs[0].name};
   for (const Node& node : model_.nodes) {
     bool reads = false, single = true;
@@ -208,8 +220,7 @@ bool Lowering::InputIsFlat() const {
                                             constant->second.constant.values.size() == 1));
     }
     if (!reads || node.op == "Shape" || node.op == "Flatten" || node.op == "Reshape") continue;
-    if (!single || node.outputs.empty() ||
-        (kStepsOfOne.count(node.op) == 0 && !IsQuantizer(node)))
+    if (!single || node.outputs.empty() || (kStepsOfOne.count(node.op) == 0 && !IsQuantizer(node)))
       return false;
     images.insert(node.outputs[0]);
   }
@@ -218,8 +229,8 @@ bool Lowering::InputIsFlat() const {
 
 void Lowering::AppendInput() {
   if (model_.inputs.size() != 1)
-    throw InputError("the graph", "has " + std::to_string(model_.inputs.size()) +
-                                      " inputs, expected one");
+    throw InputError("the graph",
+                     "has " + std::to_string(model_.inputs.size()) + " inputs, expected one");
   const Port& port = model_.inputs[0];
   const std::string where = "input \"" + port.name + "\"";
   if (port.type != 1)
@@ -356,10 +367,21 @@ int Lowering::Float(const Traced& traced, const std::string& name) {
     for (size_t c = 0; c < channels; ++c) {
       const double p = step.a[c];
       switch (step.kind) {
-        case Step::kAdd: b[c] += p; break;
-        case Step::kSubtractFrom: a[c] = -a[c]; b[c] = p - b[c]; break;
-        case Step::kMultiply: a[c] *= p; b[c] *= p; break;
-        case Step::kDivide: a[c] /= p; b[c] /= p; break;
+        case Step::kAdd:
+          b[c] += p;
+          break;
+        case Step::kSubtractFrom:
+          a[c] = -a[c];
+          b[c] = p - b[c];
+          break;
+        case Step::kMultiply:
+          a[c] *= p;
+          b[c] *= p;
+          break;
+        case Step::kDivide:
+          a[c] /= p;
+          b[c] /= p;
+          break;
         case Step::kBatchNorm: {
           const double factor = step.c[c] / step.b[c];
           a[c] *= factor;
@@ -372,7 +394,8 @@ int Lowering::Float(const Traced& traced, const std::string& name) {
           b[c] = (b[c] - p) / size;
           break;
         }
-        default: break;
+        default:
+          break;
       }
     }
     if (step.kind != Step::kClip) continue;
@@ -423,8 +446,8 @@ void Lowering::Reshape(const Node& node) {
   const bool flat = shape.size() == 2 && shape[0] == 1;
   const bool row = shape.size() == 3 && !x.channels_last && from.height == 1 &&
                    shape == Shape{1, from.channels, from.width};
-  const bool vector = from.height == 1 && from.width == 1 && shape.size() > 2 &&
-                      shape[0] == 1 && shape[1] == from.channels &&
+  const bool vector = from.height == 1 && from.width == 1 && shape.size() > 2 && shape[0] == 1 &&
+                      shape[1] == from.channels &&
                       Count(shape) == static_cast<size_t>(from.channels);
   if (!flat && !row && !vector && shape != image)
     Refuse(node, "reshapes " + ShapeText(x.shape) + " to " + ShapeText(shape) +
@@ -520,8 +543,7 @@ void Lowering::Pairwise(const Node& node) {
     Refuse(node, "has two operands that depend on the input, expected a constant");
   }
   const Traced& x = first ? b : a;
-  const Numbers numbers =
-      PerChannel(node, (first ? a : b).constant, x.shape, x.channel_axis());
+  const Numbers numbers = PerChannel(node, (first ? a : b).constant, x.shape, x.channel_axis());
   if (numbers.list.size() != 1 && numbers.list.size() != Channels(x))
     Refuse(node, "has a number for each pixel of a flattened image, expected one a channel");
   Step step = {Step::kAdd, numbers, {}, {}, {}};
@@ -575,8 +597,9 @@ void Lowering::Steps(const Node& node) {
     if (!(variance + eps > 0)) Refuse(node, "has a variance that is not above 0");
     variance = std::sqrt(variance + eps);
   }
-  AddStep(node, x, {Step::kBatchNorm, Numbers(numbers[2]), Numbers(numbers[3]),
-                    Numbers(numbers[0]), Numbers(numbers[1])});
+  AddStep(node, x,
+          {Step::kBatchNorm, Numbers(numbers[2]), Numbers(numbers[3]), Numbers(numbers[0]),
+           Numbers(numbers[1])});
 }
 
 // ------------------------------------------------------------------------------------ quantizers
@@ -591,8 +614,10 @@ Traced Lowering::Codes(const Node& node, const Traced& x, const Quantizer& q) {
   codes.channels_last = x.channels_last;
   codes.scale = q.scale;
   if (q.sign) {
-    std::vector<float> b;
-    for (const float t : std::vector<float>(thresholds.values.end() - static_cast<ptrdiff_t>(channels), thresholds.values.end())) b.push_back(-t);
+    // Two levels apart, which are reached together.
+    std::vector<float> b(thresholds.values.begin(),
+                         thresholds.values.begin() + static_cast<ptrdiff_t>(channels));
+    for (float& t : b) t = -t;
     const int z = Affine(name, x.chain.node, thresholds.direction, b);
     Append(GraphOp::kSign, name, {z}).type = ValueType::kSign;
     codes.node = Last();
@@ -667,8 +692,8 @@ lbrt::Window Lowering::WindowOf(const Node& node, const Traced& x, std::vector<i
                                 bool* cut) const {
   const size_t axes = x.shape.size() - 2;
   if (x.shape.size() < 3 || x.channels_last || kernel.size() != axes)
-    Refuse(node, "has an input of " + ShapeText(x.shape) + " and a kernel of " +
-                     ShapeText(kernel) + ", expected an image, 1xCxHxW");
+    Refuse(node, "has an input of " + ShapeText(x.shape) + " and a kernel of " + ShapeText(kernel) +
+                     ", expected an image, 1xCxHxW");
   std::vector<int64_t> strides = node.Ints("strides", std::vector<int64_t>(axes, 1));
   std::vector<int64_t> pads = node.Ints("pads", std::vector<int64_t>(2 * axes, 0));
   if (strides.size() != axes || pads.size() != 2 * axes)
@@ -729,8 +754,8 @@ void Lowering::Layer(const Node& node, const Traced& x, const LayerWeights& weig
   const bool codes = x.kind == Traced::kCodes && x.scale.single() && list.why_floats.empty();
   std::string why = list.why_floats;
   if (why.empty() && !codes)
-    why = x.kind == Traced::kCodes ? "its input has a scale a channel"
-                                   : "its input is not quantized";
+    why =
+        x.kind == Traced::kCodes ? "its input has a scale a channel" : "its input is not quantized";
   if (!why.empty()) Say(node, "computed in float32, for " + why);
   Traced unpadded = x;
   unpadded.pad_top = unpadded.pad_left = unpadded.pad_bottom = unpadded.pad_right = 0;
@@ -766,8 +791,7 @@ void Lowering::Convolution(const Node& node) {
   const Value& w = ConstantIn(node, 1);
   bool cut = false;
   if (w.shape.size() != x.shape.size() || w.shape.size() < 3)
-    Refuse(node, "has weights of " + ShapeText(w.shape) + " for an input of " +
-                     ShapeText(x.shape));
+    Refuse(node, "has weights of " + ShapeText(w.shape) + " for an input of " + ShapeText(x.shape));
   LayerWeights weights;
   weights.constant = &w;
   weights.window = WindowOf(node, x, Shape(w.shape.begin() + 2, w.shape.end()), &cut);
@@ -829,8 +853,9 @@ void Lowering::Dense(const Node& node) {
   const bool last = x.channels_last;
   weights.index = [=](int o, int ky, int kx, int c) {
     const int k = pixels ? c : last ? (ky * width + kx) * channels + c : (c * h + ky) * width + kx;
-    return transposed ? static_cast<size_t>(o) * static_cast<size_t>(features) + static_cast<size_t>(k)
-                      : static_cast<size_t>(k) * static_cast<size_t>(outputs) + static_cast<size_t>(o);
+    return transposed
+               ? static_cast<size_t>(o) * static_cast<size_t>(features) + static_cast<size_t>(k)
+               : static_cast<size_t>(k) * static_cast<size_t>(outputs) + static_cast<size_t>(o);
   };
   Shape shape = x.shape;
   shape.back() = outputs;
@@ -871,7 +896,8 @@ void Lowering::MaxPool(const Node& node) {
       direction.push_back(static_cast<float>(d));
       unit.push_back(x.chain.unit[c] * d);
     }
-    const bool falls = std::any_of(direction.begin(), direction.end(), [](float d) { return d < 0; });
+    const bool falls =
+        std::any_of(direction.begin(), direction.end(), [](float d) { return d < 0; });
     if (falls || graph_.node(x.chain.node).type != ValueType::kF32)
       x.chain.node = Affine(name, x.chain.node, direction, {0});
     x.chain.unit = Numbers(std::move(unit));
@@ -900,19 +926,23 @@ void Lowering::AveragePool(const Node& node) {
   bool keeps = true, cut = false;
   if (node.op == "AveragePool") {
     window = WindowOf(node, x, node.Ints("kernel_shape", {}), &cut);
-    const bool padded = (window.pad_top | window.pad_left | window.pad_bottom | window.pad_right) != 0;
+    const bool padded =
+        (window.pad_top | window.pad_left | window.pad_bottom | window.pad_right) != 0;
     if (cut || (padded && node.Int("count_include_pad", 0) == 0))
-      Refuse(node, "averages fewer values at the border, expected count_include_pad, or no padding");
+      Refuse(node,
+             "averages fewer values at the border, expected count_include_pad, or no padding");
   } else if (x.shape.size() < 3 || x.channels_last) {
     Refuse(node, "averages a value of " + ShapeText(x.shape) + ", expected an image, 1xCxHxW");
   }
   if (node.op == "ReduceMean") {
     std::vector<int64_t> axes = node.Ints("axes", {});
     if (node.has(1))
-      for (const double axis : ConstantIn(node, 1).values) axes.push_back(static_cast<int64_t>(axis));
+      for (const double axis : ConstantIn(node, 1).values)
+        axes.push_back(static_cast<int64_t>(axis));
     std::set<int64_t> wanted, named;
     for (int64_t i = 2; i < static_cast<int64_t>(x.shape.size()); ++i) wanted.insert(i);
-    for (int64_t axis : axes) named.insert(axis < 0 ? axis + static_cast<int64_t>(x.shape.size()) : axis);
+    for (int64_t axis : axes)
+      named.insert(axis < 0 ? axis + static_cast<int64_t>(x.shape.size()) : axis);
     if (named != wanted) Refuse(node, "averages other axes than the pixels");
     keeps = node.Int("keepdims", 1) != 0;
   }
@@ -1014,10 +1044,10 @@ Graph Lower(const Model& model, std::vector<std::string>* lines) {
     // TopK's values and indices are one output here.
     const Node* last = model.nodes.empty() ? nullptr : &model.nodes.back();
     for (const Port& port : model.outputs)
-      if (last == nullptr || std::find(last->outputs.begin(), last->outputs.end(), port.name) ==
-                                 last->outputs.end())
-        throw InputError("the graph", "has " + std::to_string(model.outputs.size()) +
-                                          " outputs, expected one");
+      if (last == nullptr ||
+          std::find(last->outputs.begin(), last->outputs.end(), port.name) == last->outputs.end())
+        throw InputError("the graph",
+                         "has " + std::to_string(model.outputs.size()) + " outputs, expected one");
   }
   return Lowering(model, lines).Run();
 }

@@ -46,7 +46,8 @@ Rounding RoundingOf(const Node& node, const std::string& absent) {
     if (mode == entry.name) return entry.round;
     known += (known.empty() ? "" : ", ") + std::string(entry.name);
   }
-  throw InputError(node.title(), "has the rounding mode \"" + mode + "\", expected one of " + known);
+  throw InputError(node.title(),
+                   "has the rounding mode \"" + mode + "\", expected one of " + known);
 }
 
 double OneNumber(const Node& node, const Value* value, const char* what) {
@@ -65,7 +66,8 @@ double BitsOf(const Node& node, const Value* value) {
 void CheckScale(const Node& node, const Numbers& scale) {
   for (const double s : scale.list)
     if (!(s > 0) || !std::isfinite(s))
-      throw InputError(node.title(), "has a scale of " + std::to_string(s) + ", expected one above 0");
+      throw InputError(node.title(),
+                       "has a scale of " + std::to_string(s) + ", expected one above 0");
 }
 
 // The integers there are.
@@ -122,10 +124,9 @@ Quantizer Truncation(const Node& node, const std::vector<const Value*>& constant
   q.scale = second ? OneNumber(node, constants[3], "output scale") : scale;
   CheckScale(node, scale);
   CheckScale(node, q.scale);
-  const double divisor =
-      second ? std::exp2(HalfEven(std::log2(q.scale[0] / scale)))
-             : std::ldexp(1, static_cast<int>(BitsOf(node, constants.at(2)) -
-                                              BitsOf(node, constants.at(3))));
+  const double divisor = second ? std::exp2(HalfEven(std::log2(q.scale[0] / scale)))
+                                : std::ldexp(1, static_cast<int>(BitsOf(node, constants.at(2)) -
+                                                                 BitsOf(node, constants.at(3))));
   q.zero = second ? Float32(zero / divisor) : zero;
   const Rounding round = RoundingOf(node, "FLOOR");
   if (second) SetRange(node, BitsOf(node, constants[5]), &q);
@@ -135,8 +136,7 @@ Quantizer Truncation(const Node& node, const std::vector<const Value*>& constant
     return round(y > most ? most : y < least ? least : y);
   };
   if (second) return q;
-  if (!chain.integers)
-    throw InputError(node.title(), "truncates a value that is not quantized");
+  if (!chain.integers) throw InputError(node.title(), "truncates a value that is not quantized");
   q.least = INFINITY;
   q.most = -INFINITY;
   for (size_t c = 0; c < channels; ++c)
@@ -264,7 +264,8 @@ Value QuantizeConstant(const Node& node, const std::vector<const Value*>& inputs
   };
   const Quantizer q = node.op == "BipolarQuant"
                           ? Bipolar(node, spread(1))
-                          : Integers(node, spread(1), spread(2), BitsOf(node, inputs.size() > 3 ? inputs[3] : nullptr));
+                          : Integers(node, spread(1), spread(2),
+                                     BitsOf(node, inputs.size() > 3 ? inputs[3] : nullptr));
   Value y;
   y.shape = x.shape;
   for (size_t i = 0; i < x.values.size(); ++i) {

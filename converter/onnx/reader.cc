@@ -14,21 +14,40 @@ namespace {
 constexpr size_t kMostElements = size_t{1} << 26;
 
 enum DataType : int64_t {
-  kFloat = 1, kUint8, kInt8, kUint16, kInt16, kInt32, kInt64,
-  kBool = 9, kFloat16, kDouble, kUint32, kUint64,
+  kFloat = 1,
+  kUint8,
+  kInt8,
+  kUint16,
+  kInt16,
+  kInt32,
+  kInt64,
+  kBool = 9,
+  kFloat16,
+  kDouble,
+  kUint32,
+  kUint64,
   kBfloat16 = 16,
 };
 
 // Bytes of an element in raw_data; 0: no type of numbers that is read here.
 size_t ElementSize(int64_t type) {
   switch (type) {
-    case kUint8: case kInt8: case kBool:
+    case kUint8:
+    case kInt8:
+    case kBool:
       return 1;
-    case kUint16: case kInt16: case kFloat16: case kBfloat16:
+    case kUint16:
+    case kInt16:
+    case kFloat16:
+    case kBfloat16:
       return 2;
-    case kFloat: case kInt32: case kUint32:
+    case kFloat:
+    case kInt32:
+    case kUint32:
       return 4;
-    case kInt64: case kDouble: case kUint64:
+    case kInt64:
+    case kDouble:
+    case kUint64:
       return 8;
     default:
       return 0;
@@ -65,29 +84,46 @@ uint16_t Bits16(const uint8_t* bytes) {
 
 double RawElement(int64_t type, const uint8_t* bytes) {
   switch (type) {
-    case kFloat: return As<float>(bytes);
-    case kUint8: return As<uint8_t>(bytes);
-    case kInt8: return As<int8_t>(bytes);
-    case kUint16: return As<uint16_t>(bytes);
-    case kInt16: return As<int16_t>(bytes);
-    case kInt32: return As<int32_t>(bytes);
-    case kInt64: return As<int64_t>(bytes);
-    case kBool: return *bytes != 0;
-    case kFloat16: return HalfToDouble(Bits16(bytes));
-    case kDouble: return As<double>(bytes);
-    case kUint32: return As<uint32_t>(bytes);
-    case kUint64: return As<uint64_t>(bytes);
-    default: return BfloatToDouble(Bits16(bytes));
+    case kFloat:
+      return As<float>(bytes);
+    case kUint8:
+      return As<uint8_t>(bytes);
+    case kInt8:
+      return As<int8_t>(bytes);
+    case kUint16:
+      return As<uint16_t>(bytes);
+    case kInt16:
+      return As<int16_t>(bytes);
+    case kInt32:
+      return As<int32_t>(bytes);
+    case kInt64:
+      return As<int64_t>(bytes);
+    case kBool:
+      return *bytes != 0;
+    case kFloat16:
+      return HalfToDouble(Bits16(bytes));
+    case kDouble:
+      return As<double>(bytes);
+    case kUint32:
+      return As<uint32_t>(bytes);
+    case kUint64:
+      return As<uint64_t>(bytes);
+    default:
+      return BfloatToDouble(Bits16(bytes));
   }
 }
 
 // int32_data holds the smaller types: halves as their bits, signed ones sign-extended.
 double ListedElement(int64_t type, int64_t element) {
   switch (type) {
-    case kFloat16: return HalfToDouble(static_cast<uint16_t>(element));
-    case kBfloat16: return BfloatToDouble(static_cast<uint16_t>(element));
-    case kUint64: return static_cast<double>(static_cast<uint64_t>(element));
-    default: return static_cast<double>(element);
+    case kFloat16:
+      return HalfToDouble(static_cast<uint16_t>(element));
+    case kBfloat16:
+      return BfloatToDouble(static_cast<uint16_t>(element));
+    case kUint64:
+      return static_cast<double>(static_cast<uint64_t>(element));
+    default:
+      return static_cast<double>(element);
   }
 }
 
@@ -149,12 +185,24 @@ class Reader {
   void ReadNode(WireReader in) {
     Node node;
     while (in.Next()) switch (in.field()) {
-        case 1: node.inputs.push_back(in.Text()); break;
-        case 2: node.outputs.push_back(in.Text()); break;
-        case 3: node.name = in.Text(); break;
-        case 4: node.op = in.Text(); break;
-        case 5: ReadAttribute(in.Message(), &node); break;
-        case 7: node.domain = in.Text(); break;
+        case 1:
+          node.inputs.push_back(in.Text());
+          break;
+        case 2:
+          node.outputs.push_back(in.Text());
+          break;
+        case 3:
+          node.name = in.Text();
+          break;
+        case 4:
+          node.op = in.Text();
+          break;
+        case 5:
+          ReadAttribute(in.Message(), &node);
+          break;
+        case 7:
+          node.domain = in.Text();
+          break;
       }
     model_.nodes.push_back(std::move(node));
   }
@@ -163,14 +211,30 @@ class Reader {
     std::string name;
     Attribute attribute;
     while (in.Next()) switch (in.field()) {
-        case 1: name = in.Text(); break;
-        case 2: attribute.floats.push_back(static_cast<double>(in.Float())); break;
-        case 3: attribute.ints.push_back(in.Integer()); break;
-        case 4: attribute.text = in.Text(); break;
-        case 5: attribute.tensors.push_back(ReadTensor(in.Message(), nullptr)); break;
-        case 6: case 11: in.Fail(node->title() + ": holds a graph, expected plain nodes");
-        case 7: in.AppendFloats(&attribute.floats); break;
-        case 8: in.AppendIntegers(&attribute.ints); break;
+        case 1:
+          name = in.Text();
+          break;
+        case 2:
+          attribute.floats.push_back(static_cast<double>(in.Float()));
+          break;
+        case 3:
+          attribute.ints.push_back(in.Integer());
+          break;
+        case 4:
+          attribute.text = in.Text();
+          break;
+        case 5:
+          attribute.tensors.push_back(ReadTensor(in.Message(), nullptr));
+          break;
+        case 6:
+        case 11:
+          in.Fail(node->title() + ": holds a graph, expected plain nodes");
+        case 7:
+          in.AppendFloats(&attribute.floats);
+          break;
+        case 8:
+          in.AppendIntegers(&attribute.ints);
+          break;
       }
     node->attributes[name] = std::move(attribute);
   }
@@ -183,14 +247,32 @@ class Reader {
     std::span<const uint8_t> raw;
     bool has_raw = false;
     while (in.Next()) switch (in.field()) {
-        case 1: in.AppendIntegers(&array.shape); break;
-        case 2: type = in.Integer(); break;
-        case 4: in.AppendFloats(&array.values); break;
-        case 5: case 7: case 11: in.AppendIntegers(&listed); break;
-        case 8: own = in.Text(); break;
-        case 9: raw = in.Bytes(); has_raw = true; break;
-        case 10: in.AppendDoubles(&array.values); break;
-        case 13: in.Fail("tensor \"" + own + "\": its data lie in another file, expected them here");
+        case 1:
+          in.AppendIntegers(&array.shape);
+          break;
+        case 2:
+          type = in.Integer();
+          break;
+        case 4:
+          in.AppendFloats(&array.values);
+          break;
+        case 5:
+        case 7:
+        case 11:
+          in.AppendIntegers(&listed);
+          break;
+        case 8:
+          own = in.Text();
+          break;
+        case 9:
+          raw = in.Bytes();
+          has_raw = true;
+          break;
+        case 10:
+          in.AppendDoubles(&array.values);
+          break;
+        case 13:
+          in.Fail("tensor \"" + own + "\": its data lie in another file, expected them here");
         case 14:
           if (in.Integer() != 0)
             in.Fail("tensor \"" + own + "\": its data lie in another file, expected them here");
@@ -205,8 +287,10 @@ class Reader {
     for (const int64_t element : listed) array.values.push_back(ListedElement(type, element));
     if (has_raw) {
       if (raw.size() % size != 0 || !array.values.empty())
-        throw InputError(where, "has " + std::to_string(raw.size()) + " bytes of data, expected a "
-                                "multiple of " + std::to_string(size) + " and no others");
+        throw InputError(where, "has " + std::to_string(raw.size()) +
+                                    " bytes of data, expected a "
+                                    "multiple of " +
+                                    std::to_string(size) + " and no others");
       for (size_t i = 0; i < raw.size(); i += size)
         array.values.push_back(RawElement(type, &raw[i]));
     }

@@ -24,16 +24,16 @@ TableBody Emit(Emission& emission, const LoweredGraph::Op& op) {
   }
   thresholds = same ? shared : node.thresholds;
   const lbm::Floats floats = emission.segments().AddAll(thresholds);
-  return {lbm::OpBody::Threshold,
-          lbm::CreateThreshold(emission.builder(), emission.Tensor(op.inputs[0]),
-                               static_cast<uint8_t>(node.levels), &floats,
-                               emission.Tensor(op.body[0]))
-              .Union()};
+  return {
+      lbm::OpBody::Threshold,
+      lbm::CreateThreshold(emission.builder(), emission.Tensor(op.inputs[0]),
+                           static_cast<uint8_t>(node.levels), &floats, emission.Tensor(op.body[0]))
+          .Union()};
 }
 
 }  // namespace
 
-const OpKind kinds::kThreshold = {"threshold",
-                                  "follows thresholds, which have no epilogue", Lower, Emit};
+const OpKind kinds::kThreshold = {"threshold", "follows thresholds, which have no epilogue", Lower,
+                                  Emit};
 
 }  // namespace lbrt

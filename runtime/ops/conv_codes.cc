@@ -174,7 +174,8 @@ Part PreparePart(const ConvView& c, const WeightRows& rows, const Kernels& kerne
   };
   const int32_t* base =
       BorderTable(c.ys, c.xs, c.kernel_h(), c.kernel_w(), rows.outputs, part.acc_stride,
-                  memory.allocator, tap, [zero](int32_t valid, int32_t, int) { return -zero * valid; });
+                  memory.allocator, tap,
+                  [zero](int32_t valid, int32_t, int) { return -zero * valid; });
   part.base = PixelTable(c.ys, c.xs, base, part.acc_stride, memory.allocator);
   return part;
 }

@@ -80,8 +80,7 @@ void Run(const void* state, const RunArguments& arguments, size_t begin, size_t 
   for (size_t unit = begin; unit < end; ++unit) {
     const RowPosition at = RowAt(unit, end, s.out.height);
     for (size_t x = 0; x < s.out.width; ++x)
-      kPixel(s,
-             reinterpret_cast<const float*>(arguments.arena + s.in.At(at.image, at.y, x)),
+      kPixel(s, reinterpret_cast<const float*>(arguments.arena + s.in.At(at.image, at.y, x)),
              arguments.arena + s.out.At(at.image, at.y, x));
     ZeroRing(arguments.arena, s.out, at.image, at.y);
   }
