@@ -71,6 +71,22 @@ std::string OpTable(const ModelRunner& runner, const Profile* profile) {
   return table.Text();
 }
 
+std::string WidthTable(const ModelRunner& runner) {
+  if (runner.info().file_width_count < 2) return "";
+  Table table({"width", "file bytes", "weights repacked"});
+  for (const int width : runner.widths()) {
+    const lbrt_model* model = nullptr;
+    lbrt_info info = {};
+    info.struct_size = sizeof info;
+    lbrt_model_at(runner.model(), width, &model);
+    lbrt_model_info(model, &info);
+    table.Add({std::to_string(width), Grouped(static_cast<int64_t>(info.width_file_bytes)),
+               Grouped(static_cast<int64_t>(info.width_repacked_bytes))});
+  }
+  return table.Text() + "(a file of so many bytes, cut by `lbconvert --truncate` or `head -c`, has "
+                        "that width and those before)\n";
+}
+
 std::string Summary(const ModelRunner& runner) {
   const lbrt_info& info = runner.info();
   const auto bytes = [](size_t n) { return Grouped(static_cast<int64_t>(n)); };
@@ -80,7 +96,7 @@ std::string Summary(const ModelRunner& runner) {
                      "memory: " + bytes(info.repacked_bytes) +
                      " bytes of weights repacked, arena " + bytes(info.arena_bytes) +
                      " bytes (at least " + bytes(info.arena_lower_bound) +
-                     " live at once), scratch " + bytes(info.scratch_bytes) + " bytes a thread\n";
+                     " live at once), scratch " + bytes(info.scratch_bytes) + " bytes a thread\n" + WidthTable(runner);
   const char *key = nullptr, *value = nullptr;
   for (size_t i = 0; i < info.notes && lbrt_note(runner.model(), i, &key, &value) == LBRT_OK; ++i)
     text += KeyText(key, value != nullptr ? value : "");

@@ -25,7 +25,11 @@ std::span<const float> Run(ModelRunner& runner, Profile* profile);
 // long it took instead of why.
 std::string OpTable(const ModelRunner& runner, const Profile* profile);
 
-// Sizes, memory, where the model comes from and what was measured with it.
+// Of a model of several widths, one line for each that is prepared: where the file may end, and the
+// memory of its weights. Empty for others.
+std::string WidthTable(const ModelRunner& runner);
+
+// Sizes, memory, widths, where the model comes from and what was measured with it.
 std::string Summary(const ModelRunner& runner);
 
 }  // namespace lbrt

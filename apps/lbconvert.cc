@@ -1,10 +1,13 @@
 // lbconvert: makes a `.lbm` model of a checkpoint, checks it, and describes both.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
+#include <deque>
 #include <filesystem>
 #include <optional>
 
 #include "apps/command_line.h"
+#include "apps/explain.h"
 #include "apps/lbconvert/convert_onnx.h"
 #include "apps/lbconvert/describe.h"
 #include "apps/lbconvert/verify.h"
@@ -34,7 +37,8 @@ struct Flags {
   std::string describe;
   std::vector<std::string> verify, measure;  // a data set's path or paths
   size_t limit = 16;
-  int width = 0;  // 0: the widest of quantized weights
+  std::vector<int> widths;  // none: all but 32
+  int truncate = 0;         // to this width
 };
 
 void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
@@ -127,13 +131,21 @@ Arguments ArgumentsOf(const Flags& flags) {
   return arguments;
 }
 
-// Of a network that can be switched, else what the user said.
-int WidthOf(const Flags& flags, const Network& network) {
-  if (network.widths.empty() || flags.width != 0) return flags.width;
-  int widest = network.widths.front();
-  for (const int width : network.widths)
-    if (width < 32) widest = width;
-  return widest;
+// Of a network that can be switched: those the user wants, or all but 32, which is another network;
+// one 0 of any other.
+std::vector<int> WidthsOf(const Flags& flags, const Network& network) {
+  std::vector<int> widths = flags.widths;
+  if (widths.empty()) widths = network.widths;
+  if (widths.empty()) return {0};
+  if (flags.widths.empty() && widths.size() > 1) std::erase(widths, 32);
+  std::ranges::sort(widths);
+  widths.erase(std::unique(widths.begin(), widths.end()), widths.end());
+  return widths;
+}
+std::string ListText(const std::vector<int>& widths) {
+  std::string text;
+  for (const int width : widths) text += (text.empty() ? "" : ",") + std::to_string(width);
+  return text;
 }
 
 // What the checkpoint says of itself, and how it was converted.
@@ -146,7 +158,7 @@ std::vector<std::pair<std::string, std::string>> ProvenanceOf(const Flags& flags
       {"stem", StemName(ResolvedStem(network, ParseStem(flags.stem)))},
       {"converter", "lbconvert " LBRT_VERSION}};
   if (flags.fp32_layers != "f32") notes.emplace_back("fp32_layers", flags.fp32_layers);
-  if (!network.widths.empty()) notes.emplace_back("width", std::to_string(WidthOf(flags, network)));
+  if (!network.widths.empty()) notes.emplace_back("widths", ListText(WidthsOf(flags, network)));
   for (const auto& [key, value] : checkpoint.text)
     if (key != "network" && key != "arguments" && key != "preprocessing" && key != "labels")
       notes.emplace_back(key, value);
@@ -156,12 +168,40 @@ std::vector<std::pair<std::string, std::string>> ProvenanceOf(const Flags& flags
   return notes;
 }
 
-// Top-1 accuracy of a model on a labelled data set; `how` it was converted.
-std::pair<std::string, float> Measure(const Flags& flags, const std::string& how,
-                                      const std::vector<uint8_t>& file) {
-  ModelRunner runner(file, "the converted model", {});
+// A network at its widths: the graph of each and what it is lowered to.
+struct Conversion {
+  std::vector<int> widths;  // one 0: it has none
+  std::deque<Graph> graphs;
+  std::vector<LoweredGraph> lowered;
+  std::vector<ImportReport> reports;
+
+  bool switches() const { return widths.size() > 1; }
+};
+
+Conversion LowerAll(const Network& network, const Checkpoint& checkpoint, ImportOptions options,
+                    const std::vector<int>& widths) {
+  Conversion conversion;
+  conversion.widths = widths;
+  for (const int width : widths) {
+    options.width = width;
+    conversion.graphs.push_back(Import(network, checkpoint.state, options,
+                                       &conversion.reports.emplace_back()));
+    LoweredGraph& lowered = conversion.lowered.emplace_back(Lower(conversion.graphs.back()));
+    for (const Pass& pass : Passes()) pass.run(lowered);
+  }
+  NestPlanes(conversion.lowered);
+  return conversion;
+}
+
+// Top-1 accuracy of a model on a labelled data set, at each of its widths; `how` it was converted.
+std::vector<std::pair<std::string, float>> Measure(const Flags& flags, const std::string& how,
+                                                   const std::vector<uint8_t>& file) {
+  RunnerOptions options;
+  options.all_widths = true;
+  ModelRunner runner(file, "the converted model", options);
   const Dataset data = OpenDataset(flags.measure, Split::kTest, runner.labels());
-  size_t correct = 0;
+  const std::vector<int> widths = runner.widths();
+  std::vector<size_t> correct(widths.size());
   Progress progress("measuring", data.size());
   for (size_t i = 0; i < data.size(); ++i) {
     if (data.labels[i] >= runner.classes())
@@ -169,40 +209,64 @@ std::pair<std::string, float> Measure(const Flags& flags, const std::string& how
                                          ", but there are " + std::to_string(runner.classes()) +
                                          " classes");
     runner.SetSample(data, i);
-    correct += RankOf(runner.Run(), data.labels[i]) == 0;
+    for (size_t w = 0; w < widths.size(); ++w) {
+      runner.SetWidth(widths[w]);
+      correct[w] += RankOf(runner.Run(), data.labels[i]) == 0;
+    }
     progress.Show(i + 1);
   }
   const std::string source = std::filesystem::path(data.source).filename().string();
-  return {
-      "top-1 on " + Counted(static_cast<int64_t>(data.size()), "image") + " of " + source + ", " +
-          how,
-      static_cast<float>(100.0 * static_cast<double>(correct) / static_cast<double>(data.size()))};
+  std::vector<std::pair<std::string, float>> results;
+  for (size_t w = 0; w < widths.size(); ++w)
+    results.emplace_back(
+        "top-1 on " + Counted(static_cast<int64_t>(data.size()), "image") + " of " + source +
+            ", " + how +
+            (widths.size() > 1 ? ", width " + std::to_string(widths[w]) : ""),
+        static_cast<float>(100.0 * static_cast<double>(correct[w]) /
+                           static_cast<double>(data.size())));
+  return results;
 }
 
 std::string VerifyReport(const Flags& flags, const Checkpoint& checkpoint, const Network& network,
-                         const Preprocessing& preprocessing, const LoweredGraph& lowered,
+                         const Preprocessing& preprocessing, const Conversion& conversion,
                          const std::vector<uint8_t>& file) {
   const Dataset data = OpenImages(flags.verify);
   const size_t images = std::min(flags.limit, data.size());
   if (images == 0) throw InputError(flags.verify[0], "no images");
-  const Verification result = Verify(lowered, file, data, images);
-  std::string text = "verified: " + Counted(static_cast<int64_t>(result.images), "image") + ", " +
-                     Counted(static_cast<int64_t>(result.ops), "op") + ", on ";
-  for (const std::string& column : result.columns) text += column + ", ";
-  text += "equal to the interpreter bit by bit\n";
+  std::string text;
+  for (size_t i = 0; i < conversion.widths.size(); ++i) {
+    const int width = conversion.widths[i];
+    const Verification result = Verify(conversion.lowered[i], width, file, data, images);
+    text += "verified" + (conversion.switches() ? ", width " + std::to_string(width) : "") + ": " +
+            Counted(static_cast<int64_t>(result.images), "image") + ", " +
+            Counted(static_cast<int64_t>(result.ops), "op") + ", on ";
+    for (const std::string& column : result.columns) text += column + ", ";
+    text += "equal to the interpreter bit by bit\n";
 #ifdef LBRT_FLOAT_CHECK
-  text += FloatCheck(network, checkpoint.state, WidthOf(flags, network), preprocessing, data,
-                     result);
+    text += FloatCheck(network, checkpoint.state, width, preprocessing, data, result);
 #else
-  (void)checkpoint, (void)network, (void)preprocessing;
+    (void)checkpoint, (void)network, (void)preprocessing;
 #endif
+  }
   return text;
 }
 
-LoweredGraph Lowered(const Graph& graph) {
-  LoweredGraph lowered = Lower(graph);
-  for (const Pass& pass : Passes()) pass.run(lowered);
-  return lowered;
+// What each width became, and how large the file is.
+std::string Report(const Flags& flags, const Network& network, const Conversion& conversion,
+                   const ModelRunner& opened) {
+  std::string text;
+  for (size_t i = 0; i < conversion.widths.size(); ++i)
+    text += (conversion.switches() ? "width " + std::to_string(conversion.widths[i]) + ":\n" : "") +
+            ConversionReport(conversion.lowered[i], conversion.reports[i]) + "\n";
+  const NetworkCounts counts = Count(network);
+  return text + Printable(flags.model) + ": " +
+         Grouped(static_cast<int64_t>(opened.file_bytes())) + " bytes for " +
+         Grouped(counts.parameters) + " parameters of " + network.name + ", " +
+         Grouped(static_cast<int64_t>(conversion.lowered.back().ops.size())) + " ops made of " +
+         Grouped(static_cast<int64_t>(conversion.graphs.back().nodes.size()) - 1) +
+         " nodes; multiply-adds an image: " + Grouped(counts.quantized_macs) +
+         " with quantized weights, " + Grouped(counts.float_macs) + " others\n" +
+         WidthTable(opened);
 }
 
 int Convert(const Flags& flags) {
@@ -210,50 +274,61 @@ int Convert(const Flags& flags) {
   Network network = FitToNetwork(&checkpoint, flags.network, ArgumentsOf(flags));
   network.input_std = TrainedStd(flags, checkpoint, network);
   const Preprocessing preprocessing = PreprocessingOf(flags, checkpoint, network);
+  const std::vector<int> widths = WidthsOf(flags, network);
   ModelTexts texts;
   texts.preprocessing = ToText(preprocessing);
   texts.labels = LabelsOf(flags, checkpoint, network);
   texts.provenance = ProvenanceOf(flags, checkpoint, network);
+  if (widths[0] != 0) texts.widths = widths;
 
-  ImportReport report;
   const Stem stem = ResolvedStem(network, ParseStem(flags.stem));
-  const int width = WidthOf(flags, network);
-  if (width != 0) texts.width = width;
-  ImportOptions options = {stem, preprocessing.mean, preprocessing.std, width, 0};
+  ImportOptions options = {stem, preprocessing.mean, preprocessing.std, 0, 0};
   std::string how = std::string(StemName(stem)) + " stem";
   if (flags.fp32_layers != "f32") {
-    if (!flags.measure.empty()) {  // what it was before
-      const Graph before = Import(network, checkpoint.state, options, nullptr);
-      texts.accuracy.push_back(Measure(flags, how, Emit(Lowered(before), texts)));
-    }
+    if (!flags.measure.empty())  // what it was before
+      texts.accuracy = Measure(flags, how,
+                               Emit(LowerAll(network, checkpoint, options, widths).lowered, texts));
     options.float_limbs = ParseFloatLimbs(flags.fp32_layers);
     how += ", " + flags.fp32_layers + " fp32 layers";
   }
-  const Graph graph = Import(network, checkpoint.state, options, &report);
-  const LoweredGraph lowered = Lowered(graph);
-  std::vector<uint8_t> file = Emit(lowered, texts);
+  const Conversion conversion = LowerAll(network, checkpoint, options, widths);
+  std::vector<uint8_t> file = Emit(conversion.lowered, texts);
   if (!flags.measure.empty()) {
-    texts.accuracy.push_back(Measure(flags, how, file));
-    file = Emit(lowered, texts);
+    const auto measured = Measure(flags, how, file);
+    texts.accuracy.insert(texts.accuracy.end(), measured.begin(), measured.end());
+    file = Emit(conversion.lowered, texts);
   }
   std::string checked;
   if (!flags.verify.empty())
-    checked = VerifyReport(flags, checkpoint, network, preprocessing, lowered, file);
+    checked = VerifyReport(flags, checkpoint, network, preprocessing, conversion, file);
   RunnerOptions scalar;
   scalar.isa = "scalar";
+  scalar.all_widths = true;
   const ModelRunner opened(file, "the converted model", scalar);  // as every reader will
   WriteFile(flags.model, file);
-
-  const NetworkCounts counts = Count(network);
-  Print(ConversionReport(lowered, report) + "\n" + Printable(flags.model) + ": " +
-        Grouped(static_cast<int64_t>(file.size())) + " bytes for " + Grouped(counts.parameters) +
-        " parameters of " + network.name + ", " +
-        Grouped(static_cast<int64_t>(lowered.ops.size())) + " ops made of " +
-        Grouped(static_cast<int64_t>(graph.nodes.size()) - 1) +
-        " nodes; multiply-adds an image: " + Grouped(counts.quantized_macs) +
-        " with quantized weights, " + Grouped(counts.float_macs) + " others\n" + checked);
+  Print(Report(flags, network, conversion, opened) + checked);
   for (const auto& [what, percent] : texts.accuracy)
     Print("measured: " + Printable(what) + ": " + Fixed(percent, 2) + " %\n");
+  return 0;
+}
+
+// A model's file up to where it has one of its widths and those before.
+int Truncate(const Flags& flags) {
+  RunnerOptions options;
+  options.isa = "scalar";
+  options.width = flags.truncate;
+  options.all_widths = true;
+  const ModelRunner model(flags.checkpoint, options);
+  if (model.widths().size() < 2)
+    throw InputError(flags.checkpoint, "it has one width, nothing can be cut off");
+  std::vector<uint8_t> file = ReadFile(flags.checkpoint);
+  const size_t whole = file.size();
+  file.resize(model.info().width_file_bytes);
+  options.width = 0;
+  const ModelRunner opened(file, "the shorter model", options);
+  WriteFile(flags.model, file);
+  Print(Printable(flags.model) + ": " + Grouped(static_cast<int64_t>(file.size())) + " bytes of " +
+        Grouped(static_cast<int64_t>(whole)) + ", widths " + ListText(opened.widths()) + "\n");
   return 0;
 }
 
@@ -271,13 +346,14 @@ int Command(const Flags& flags) {
     Print(Describe(flags.describe, flags.network, ArgumentsOf(flags)));
     return 0;
   }
-  if (flags.checkpoint.empty()) throw UsageError("CKPT is missing (see --help)");
+  const std::string input = flags.truncate != 0 ? "the model to cut" : "CKPT";
+  if (flags.checkpoint.empty()) throw UsageError(input + " is missing (see --help)");
   if (flags.model.empty()) throw UsageError("MODEL is missing (see --help)");
   std::error_code ignored;
   if (std::filesystem::equivalent(flags.checkpoint, flags.model, ignored))
-    throw UsageError("MODEL is CKPT: " + flags.model + " would be overwritten");
+    throw UsageError("MODEL is " + input + ": " + flags.model + " would be overwritten");
   if (IsOnnx(flags.checkpoint)) return ConvertGraph(flags);
-  return Convert(flags);
+  return flags.truncate != 0 ? Truncate(flags) : Convert(flags);
 }
 
 }  // namespace
@@ -327,10 +403,16 @@ int main(int argc, char** argv) {
                  "after is stored")
       ->check(CLI::IsMember({"f32", "i16", "i8"}))
       ->capture_default_str();
-  app.add_option("--width", flags.width,
-                 "bits per weight of the model, of an any-precision network (default: the most it "
-                 "has, 32 apart)")
+  app.add_option("--widths,--width", flags.widths,
+                 "bits per weight that the model can be switched to, of an any-precision network, "
+                 "e.g. 1,2,4 (default: all it has but 32)")
+      ->delimiter(',')
       ->check(CLI::Range(1, 32));
+  app.add_option("--truncate", flags.truncate,
+                 "instead of converting: cut the model given as CKPT behind the weights of so many "
+                 "bits and write it to MODEL")
+      ->check(CLI::Range(1, 32))
+      ->excludes("--widths");
   app.add_option("--preprocess", flags.preprocess,
                  "file of `key = value` lines to use instead of the checkpoint's preprocessing");
   app.add_option("--labels", flags.labels,

@@ -74,22 +74,51 @@ void ModelRunner::Check(lbrt_status status, const lbrt_error& error,
   throw InputError(name_, line);
 }
 
+lbrt_status ModelRunner::TryOpen(lbrt_model_options model_options) {
+  size_t bytes = 0;
+  lbrt_status status = lbrt_model_bytes(file_.data(), file_.size(), &model_options, &bytes);
+  if (status != LBRT_OK) return status;
+  model_memory_ = Allocate(bytes);
+  status = lbrt_model_open(file_.data(), file_.size(), &model_options, model_memory_.get(), bytes,
+                           &model_);
+  info_ = {};
+  info_.struct_size = sizeof info_;
+  return status == LBRT_OK ? lbrt_model_info(model_, &info_) : status;
+}
+
+void ModelRunner::RefuseWidth(lbrt_status status, const RunnerOptions& options) {
+  if (options.width == 0 || (status != LBRT_BAD_WIDTH && status != LBRT_TRUNCATED)) return;
+  lbrt_model_options all = {};
+  all.struct_size = sizeof all;
+  all.isa = "scalar";
+  all.batch = 1;
+  if (TryOpen(all) != LBRT_OK) return;
+  std::string has;
+  for (const int width : widths()) has += " " + std::to_string(width);
+  if (status == LBRT_TRUNCATED)
+    throw InputError(name_, "the file ends before the weights of width " +
+                                std::to_string(options.width) + ", it has those of" + has);
+  throw UsageError("--width " + std::to_string(options.width) + ": " + name_ + " has" + has);
+}
+
 void ModelRunner::Open(const RunnerOptions& options) {
   lbrt_error error = NoError();
   lbrt_model_options model_options = {};
   model_options.struct_size = sizeof model_options;
   model_options.isa = options.isa.empty() ? nullptr : options.isa.c_str();
   model_options.batch = 1;
+  model_options.bits = options.all_widths ? 0 : options.width != 0 ? options.width : LBRT_WIDEST;
   model_options.error = &error;
-  size_t bytes = 0;
-  Check(lbrt_model_bytes(file_.data(), file_.size(), &model_options, &bytes), error, options);
-  model_memory_ = Allocate(bytes);
-  Check(lbrt_model_open(file_.data(), file_.size(), &model_options, model_memory_.get(), bytes,
-                        &model_),
-        error, options);
-
-  info_.struct_size = sizeof info_;
-  Check(lbrt_model_info(model_, &info_), error, options);
+  const lbrt_status status = TryOpen(model_options);
+  RefuseWidth(status, options);
+  Check(status, error, options);
+  if (options.width != 0 && options.all_widths) {
+    const lbrt_status at = lbrt_model_at(model_, options.width, &model_);
+    const bool made_for = std::find(info_.file_widths, info_.file_widths + info_.file_width_count,
+                                    options.width) != info_.file_widths + info_.file_width_count;
+    RefuseWidth(at != LBRT_OK && made_for ? LBRT_TRUNCATED : at, options);
+    Check(lbrt_model_info(model_, &info_), error, options);
+  }
   input_.struct_size = sizeof input_;
   Check(lbrt_model_input(model_, 0, &input_), error, options);
   if (info_.inputs != 1) throw InputError(name_, "it has several inputs, expected one");
@@ -125,20 +154,22 @@ void ModelRunner::CreateSession(const RunnerOptions& options) {
         error, options);
   Check(lbrt_input(session_, 0, &input_), error, options);
 
-  width_ = options.width != 0 ? options.width : info_.widths[info_.width_count - 1];
-  if (lbrt_set_width(session_, width_) != LBRT_OK) {
-    std::string widths;
-    for (uint32_t i = 0; i < info_.width_count; ++i)
-      widths += " " + std::to_string(info_.widths[i]);
-    throw UsageError("--width " + std::to_string(width_) + ": " + name_ + " has" + widths);
-  }
-
   lbrt_tensor output = {};
   output.struct_size = sizeof output;
   Check(lbrt_output(session_, 0, &output), error, options);
   if (output.shape[1] != 1 || output.shape[2] != 1)
     throw InputError(name_, "its output is an image, expected one row of classes");
   logits_ = {static_cast<const float*>(output.data), static_cast<size_t>(output.shape[3])};
+}
+
+std::vector<int> ModelRunner::widths() const {
+  return {info_.widths, info_.widths + info_.width_count};
+}
+
+void ModelRunner::SetWidth(int width) {
+  if (lbrt_set_width(session_, width) != LBRT_OK || lbrt_model_at(model_, width, &model_) != LBRT_OK)
+    throw UsageError("--width " + std::to_string(width) + ": " + name_ + " has no such width");
+  lbrt_model_info(model_, &info_);
 }
 
 std::string ModelRunner::label(int index) const {

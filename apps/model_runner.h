@@ -17,25 +17,27 @@ namespace lbrt {
 struct RunnerOptions {
   std::string isa;  // empty: LBRT_ISA, or else the best
   int threads = 1;
-  int width = 0;  // bits per weight; 0: the most the model has
+  int width = 0;             // bits per weight; 0: the most the model has
+  bool all_widths = false;   // prepares them all, for SetWidth, and begins at `width`
   lbrt_observer observer = nullptr;
   void* observer_context = nullptr;
 };
 
 class ModelRunner {
  public:
-  // Throws InputError for a file that is no usable model, UsageError for an instruction set this
-  // CPU lacks or a width the model has not.
+  // Throws InputError for a file that is no usable model, or that ends before the weights of the
+  // width, UsageError for an instruction set this CPU lacks or a width the model has not.
   ModelRunner(const std::string& path, const RunnerOptions& options);
   // The same from memory; `name` stands in messages.
   ModelRunner(std::vector<uint8_t> file, const std::string& name, const RunnerOptions& options);
 
   const std::string& name() const { return name_; }
   size_t file_bytes() const { return file_.size(); }
-  const lbrt_model* model() const { return model_; }
+  const lbrt_model* model() const { return model_; }  // at the present width
   const lbrt_info& info() const { return info_; }
   const lbrt_tensor& input() const { return input_; }  // input 0, with the session's memory
-  int width() const { return width_; }
+  int width() const { return info_.bits; }
+  std::vector<int> widths() const;  // those prepared, ascending
   int threads() const { return threads_; }
 
   // Output 0 as classes.
@@ -56,6 +58,8 @@ class ModelRunner {
   // Every input filled with noise, the same each time; for timing.
   void SetNoise();
 
+  // One of widths(), for the next runs. Inputs stay.
+  void SetWidth(int width);
   // Runs; the result holds until the next run.
   std::span<const float> Run();
 
@@ -70,7 +74,10 @@ class ModelRunner {
 
   static Memory Allocate(size_t bytes);
   void Check(lbrt_status status, const lbrt_error& error, const RunnerOptions& options) const;
+  // Throws for a width that the file has not, or has no more.
+  void RefuseWidth(lbrt_status status, const RunnerOptions& options);
   void Open(const RunnerOptions& options);
+  lbrt_status TryOpen(lbrt_model_options model_options);
   void CreateSession(const RunnerOptions& options);
 
   std::string name_;
@@ -80,7 +87,7 @@ class ModelRunner {
   const lbrt_model* model_ = nullptr;
   lbrt_session* session_ = nullptr;
   lbrt_info info_ = {};
-  int width_ = 0, threads_ = 1;
+  int threads_ = 1;
 
   lbrt_tensor input_ = {};
   bool takes_images_ = false;

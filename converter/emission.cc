@@ -29,22 +29,34 @@ static_assert(kSame<Activation::kNone, lbm::Activation::None> &&
 
 }  // namespace
 
+void Segments::BeginWidth() {
+  floats_ = segments_.size();
+  segments_.emplace_back();
+}
+
 lbm::Floats Segments::Add(const std::vector<float>& values) {
   return AllAre(values, values[0]) ? AddAll({values[0]}) : AddAll(values);
 }
 
 lbm::Floats Segments::AddAll(const std::vector<float>& values) {
   const size_t count = values.size();
-  std::vector<uint8_t>& bytes = segments_[0];
+  std::vector<uint8_t>& bytes = segments_[floats_];
   const size_t offset = bytes.size();
   bytes.resize(offset + count * sizeof(float));
   std::memcpy(bytes.data() + offset, values.data(), count * sizeof(float));
-  return {0, static_cast<uint32_t>(offset), static_cast<uint32_t>(count)};
+  return {static_cast<uint32_t>(floats_), static_cast<uint32_t>(offset),
+          static_cast<uint32_t>(count)};
 }
 
 uint32_t Segments::AddPlane(const std::vector<uint8_t>& plane) {
+  const uint32_t crc = lbm::Crc32c(plane.data(), plane.size());
+  const auto [first, end] = by_crc_.equal_range(crc);
+  for (auto same = first; same != end; ++same)
+    if (segments_[same->second] == plane) return same->second;
+  const auto index = static_cast<uint32_t>(segments_.size());
+  by_crc_.emplace(crc, index);
   segments_.push_back(plane);
-  return static_cast<uint32_t>(segments_.size() - 1);
+  return index;
 }
 
 std::vector<lbm::Segment> Segments::Place(size_t begin) const {

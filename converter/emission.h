@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "converter/lowered.h"
@@ -10,11 +11,11 @@
 
 namespace lbrt {
 
-// The data of a file: one segment of all floats that are not weights, then one per plane.
+// The data of a file, for each width in turn: one segment of all its floats that are not weights,
+// then one for each plane that no narrower width, and no other convolution, has.
 class Segments {
  public:
-  Segments() : segments_(1) {}
-
+  void BeginWidth();
   // Numbers that are all the same are stored once.
   lbm::Floats Add(const std::vector<float>& values);
   lbm::Floats AddAll(const std::vector<float>& values);  // each of them
@@ -26,6 +27,8 @@ class Segments {
 
  private:
   std::vector<std::vector<uint8_t>> segments_;
+  size_t floats_ = 0;                          // the segment that takes them
+  std::multimap<uint32_t, uint32_t> by_crc_;  // planes
 };
 
 struct TableBody {
@@ -35,10 +38,11 @@ struct TableBody {
 
 lbm::Window TableWindow(const Window& window);
 
+// Of one width.
 class Emission {
  public:
-  explicit Emission(const LoweredGraph& lowered)
-      : lowered_(lowered), values_(StoredValues(lowered)) {}
+  Emission(const LoweredGraph& lowered, flatbuffers::FlatBufferBuilder& builder, Segments& segments)
+      : builder_(builder), lowered_(lowered), values_(StoredValues(lowered)), segments_(segments) {}
 
   flatbuffers::FlatBufferBuilder& builder() { return builder_; }
   Segments& segments() { return segments_; }
@@ -53,10 +57,10 @@ class Emission {
  private:
   flatbuffers::Offset<lbm::Stage> AddStage(const LoweredGraph::Stage& stage);
 
-  flatbuffers::FlatBufferBuilder builder_;
+  flatbuffers::FlatBufferBuilder& builder_;
   const LoweredGraph& lowered_;
   const std::vector<int> values_;
-  Segments segments_;
+  Segments& segments_;
 };
 
 }  // namespace lbrt

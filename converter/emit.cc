@@ -15,33 +15,31 @@ namespace fb = flatbuffers;
 
 class Table {
  public:
-  Table(const LoweredGraph& lowered, const ModelTexts& texts)
-      : lowered_(lowered), emission_(lowered), builder_(emission_.builder()) {
-    std::vector<fb::Offset<lbm::Op>> ops;
-    for (const LoweredGraph::Op& op : lowered.ops) {
-      const TableBody body = op.kind->emit(emission_, op);
-      ops.push_back(lbm::CreateOpDirect(builder_, lowered.node(op.nodes[0]).name.c_str(),
-                                        body.kind, body.offset));
+  Table(std::span<const LoweredGraph> widths, const ModelTexts& texts) {
+    const ProgramParts first = AddParts(widths[0]);
+    std::vector<fb::Offset<lbm::Program>> others;
+    for (const LoweredGraph& lowered : widths.subspan(1)) {
+      const ProgramParts parts = AddParts(lowered);
+      others.push_back(lbm::CreateProgram(builder_, parts.ops, parts.tensors,
+                                          builder_.CreateVector(std::vector{parts.input}),
+                                          builder_.CreateVector(std::vector{parts.output})));
     }
-    const auto ops_offset = builder_.CreateVector(ops);
-
-    std::vector<fb::Offset<lbm::Tensor>> tensors;
-    for (const int value : emission_.values()) tensors.push_back(AddTensor(value));
-    const auto tensors_offset = builder_.CreateVector(tensors);
+    fb::Offset<fb::Vector<fb::Offset<lbm::Program>>> programs;
+    if (!others.empty()) programs = builder_.CreateVector(others);
 
     // Placed where they would be without a table, for now.
-    const auto segments_offset = builder_.CreateVectorOfStructs(segments().Place(0));
+    const auto segments_offset = builder_.CreateVectorOfStructs(segments_.Place(0));
+    const LoweredGraph& lowered = widths[0];
     const bool image = !texts.preprocessing.empty();
     const auto inputs = builder_.CreateVector(
-        {lbm::CreatePortDirect(builder_, lowered.node(0).name.c_str(), emission_.Tensor(0),
+        {lbm::CreatePortDirect(builder_, lowered.node(0).name.c_str(), first.input,
                                image ? texts.preprocessing.c_str() : nullptr)});
-    const int output = lowered.graph->output;
     const auto outputs = builder_.CreateVector({lbm::CreatePortDirect(
-        builder_, lowered.node(output).name.c_str(), emission_.Tensor(output))});
+        builder_, lowered.node(lowered.graph->output).name.c_str(), first.output)});
     fb::Offset<fb::Vector<fb::Offset<fb::String>>> labels;
     if (!texts.labels.empty()) labels = builder_.CreateVectorOfStrings(texts.labels);
-    const auto widths =
-        builder_.CreateVector(std::vector<uint8_t>{static_cast<uint8_t>(texts.width)});
+    const auto bits =
+        builder_.CreateVector(std::vector<uint8_t>(texts.widths.begin(), texts.widths.end()));
 
     std::vector<fb::Offset<lbm::Note>> notes;
     for (const auto& [key, value] : texts.provenance)
@@ -52,46 +50,68 @@ class Table {
       measurements.push_back(lbm::CreateMeasurementDirect(builder_, what.c_str(), percent));
     const auto accuracy = builder_.CreateVector(measurements);
 
-    builder_.Finish(lbm::CreateModel(builder_, ops_offset, tensors_offset, segments_offset, inputs,
-                                     outputs, labels, widths, provenance, accuracy));
+    builder_.Finish(lbm::CreateModel(builder_, first.ops, first.tensors, segments_offset, inputs,
+                                     outputs, labels, bits, provenance, accuracy, programs));
     PlaceSegments();
   }
 
   const uint8_t* data() const { return builder_.GetBufferPointer(); }
   size_t size() const { return builder_.GetSize(); }
   const lbm::Model& model() const { return *lbm::GetModel(data()); }
-  const Segments& segments() { return emission_.segments(); }
+  const Segments& segments() { return segments_; }
 
  private:
-  fb::Offset<lbm::Tensor> AddTensor(int value) {
-    const GraphNode& node = lowered_.node(value);
+  struct ProgramParts {
+    fb::Offset<fb::Vector<fb::Offset<lbm::Op>>> ops;
+    fb::Offset<fb::Vector<fb::Offset<lbm::Tensor>>> tensors;
+    uint32_t input, output;
+  };
+  // Names are stored once for all widths.
+  ProgramParts AddParts(const LoweredGraph& lowered) {
+    segments_.BeginWidth();
+    Emission emission(lowered, builder_, segments_);
+    std::vector<fb::Offset<lbm::Op>> ops;
+    for (const LoweredGraph::Op& op : lowered.ops) {
+      const TableBody body = op.kind->emit(emission, op);
+      const auto name = builder_.CreateSharedString(lowered.node(op.nodes[0]).name);
+      ops.push_back(lbm::CreateOp(builder_, name, body.kind, body.offset));
+    }
+    std::vector<fb::Offset<lbm::Tensor>> tensors;
+    for (const int value : emission.values()) tensors.push_back(AddTensor(lowered, value));
+    return {builder_.CreateVector(ops), builder_.CreateVector(tensors), emission.Tensor(0),
+            emission.Tensor(lowered.graph->output)};
+  }
+
+  fb::Offset<lbm::Tensor> AddTensor(const LoweredGraph& lowered, int value) {
+    const GraphNode& node = lowered.node(value);
     lbm::TensorType type = lbm::TensorType::F32;  // exact sums are rounded when they are stored
     if (node.type == ValueType::kU8) type = lbm::TensorType::U8;
     if (node.type == ValueType::kSign) type = lbm::TensorType::Bits;
     if (node.type == ValueType::kCode) type = lbm::TensorType::Codes;
-    const std::vector<int32_t> shape = {1, node.height, node.width, node.channels};
-    return lbm::CreateTensorDirect(builder_, node.name.c_str(), type,
-                                   value == 0 ? &shape : nullptr);
+    const auto name = builder_.CreateSharedString(node.name);
+    if (value != 0) return lbm::CreateTensor(builder_, name, type);
+    return lbm::CreateTensor(
+        builder_, name, type,
+        builder_.CreateVector(std::vector<int32_t>{1, node.height, node.width, node.channels}));
   }
 
   // Segments begin behind the table, whose size is known only when all is in it. They are structs,
   // so that the places can be written over.
   void PlaceSegments() {
-    const auto list = segments().Place(sizeof(lbm::Header) + builder_.GetSize());
+    const auto list = segments_.Place(sizeof(lbm::Header) + builder_.GetSize());
     uint8_t* table = builder_.GetBufferPointer();
     std::memcpy(table + (model().segments()->Data() - table), list.data(),
                 list.size() * sizeof(lbm::Segment));
   }
 
-  const LoweredGraph& lowered_;
-  Emission emission_;
-  fb::FlatBufferBuilder& builder_;
+  fb::FlatBufferBuilder builder_;
+  Segments segments_;
 };
 
 }  // namespace
 
-std::vector<uint8_t> Emit(const LoweredGraph& lowered, const ModelTexts& texts) {
-  Table table(lowered, texts);
+std::vector<uint8_t> Emit(std::span<const LoweredGraph> widths, const ModelTexts& texts) {
+  Table table(widths, texts);
   lbm::Header header;
   std::memcpy(header.magic, lbm::kMagic, sizeof header.magic);
   header.version = lbm::kVersion;

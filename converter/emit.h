@@ -1,8 +1,9 @@
-// Writes a lowered, packed graph as a `.lbm` file (schema/lbm.fbs). The same input gives the same
-// bytes.
+// Writes a lowered, packed graph, or the same network at several widths, as a `.lbm` file
+// (schema/lbm.fbs). The same input gives the same bytes.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,11 +18,15 @@ struct ModelTexts {
   std::vector<std::string> labels;  // none or one per class
   std::vector<std::pair<std::string, std::string>> provenance;
   std::vector<std::pair<std::string, float>> accuracy;  // what was measured, percent
-  int width = 1;  // bits per weight, of a network that can be switched
+  std::vector<int> widths = {1};  // bits per weight, ascending: one for each graph
 };
 
-// The bytes of the file. Tensor i of the file is the i-th of StoredValues(lowered). Throws
-// InputError where the file would be larger than 4 GiB.
-std::vector<uint8_t> Emit(const LoweredGraph& lowered, const ModelTexts& texts);
+// The bytes of the file, of one graph a width: the segments that the narrowest needs come first,
+// then those that the next one has more, and so on. Tensor i of a width is the i-th of
+// StoredValues. Throws InputError where the file would be larger than 4 GiB.
+std::vector<uint8_t> Emit(std::span<const LoweredGraph> widths, const ModelTexts& texts);
+inline std::vector<uint8_t> Emit(const LoweredGraph& lowered, const ModelTexts& texts) {
+  return Emit({&lowered, 1}, texts);
+}
 
 }  // namespace lbrt

@@ -233,7 +233,7 @@ PlainValue EvaluateBody(const LoweredGraph& lowered, const LoweredGraph::Op& op,
     const GraphNode& node = lowered.node(i);
     z = op.planes.empty()
             ? Evaluate(*lowered.graph, node, inputs)
-            : Evaluate(*lowered.graph, WithUnpackedWeights(node, op.planes), inputs);
+            : Evaluate(*lowered.graph, WithUnpackedWeights(node, op), inputs);
     inputs = {&z};
   }
   return z;

@@ -27,6 +27,13 @@ struct LoweredGraph {
     int out_codes = -1;   // the kQuantize node of z
   };
 
+  // w = 2 q - (2^bits - 1), q = (offset + sum of weights[i] * plane i) mod 2^bits. No weights: the
+  // planes are those of the graph's kind of weights.
+  struct PlaneWeights {
+    std::vector<uint8_t> weights;
+    int bits = 0, offset = 0;
+  };
+
   struct Op {
     const OpKind* kind = nullptr;
     std::vector<int> nodes;     // all it computes, in order; the first one names the op
@@ -35,6 +42,7 @@ struct LoweredGraph {
     std::vector<Stage> stages;  // the epilogue, 1 or 2; none: what the body makes is stored
     // kConv, once packed: the bytes of each plane as schema/lbm.fbs wants them (WeightKind).
     std::vector<std::vector<uint8_t>> planes;
+    PlaneWeights weighted;  // where the planes are WeightKind Weighted's
     std::string note;  // kEltwise: why it is no other op's epilogue
   };
 

@@ -1,3 +1,5 @@
+#include "converter/pack_weights.h"
+
 #include <cstring>
 
 #include "converter/ops.h"
@@ -8,18 +10,9 @@ namespace {
 
 using Plane = std::vector<uint8_t>;
 
-// Rows of the bits bit(code), each row padded to 32 bits.
 template <typename Bit>
 Plane PackBits(const GraphNode& conv, Bit bit) {
-  const auto outputs = static_cast<size_t>(conv.channels);
-  const size_t taps = conv.codes.size() / outputs;
-  const size_t row_bytes = (taps + 31) / 32 * 4;
-  Plane plane(outputs * row_bytes);
-  for (size_t o = 0; o < outputs; ++o)
-    for (size_t k = 0; k < taps; ++k)
-      if (bit(conv.codes[o * taps + k]))
-        plane[o * row_bytes + k / 8] |= static_cast<uint8_t>(1u << (k % 8));
-  return plane;
+  return lbrt::PackBits(conv, conv.codes, bit);
 }
 
 std::vector<Plane> PackSigns(const GraphNode& conv) {

@@ -28,6 +28,13 @@ bool FuseEpilogue(LoweredGraph& lowered);
 // After:  they are also planes of packed bits, floats or limbs, as the file stores them.
 bool PackWeights(LoweredGraph& lowered);
 
+// Before: the same network at several widths, each with planes of its own.
+// After:  where a wide convolution's codes are nested in a narrower one's (methods.md 1.3), and
+//         fewer planes do then, it has the narrow one's planes and some for what is left, weighted.
+//         Planes that are equal byte for byte are stored once whatever this does, so that truncated
+//         codes, and the upper bits of all others, are shared as they are.
+bool NestPlanes(std::span<LoweredGraph> widths);
+
 struct Pass {
   const char* name;
   bool (*run)(LoweredGraph& lowered);  // true if anything changed

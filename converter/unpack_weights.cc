@@ -34,9 +34,18 @@ int32_t Code(WeightKind kind, const Planes& planes, size_t outputs, size_t taps,
   return code;
 }
 
+int32_t WeightedCode(const LoweredGraph::Op& op, size_t outputs, size_t taps, size_t i) {
+  const int32_t size = 1 << op.weighted.bits;
+  int32_t q = op.weighted.offset;
+  for (size_t plane = 0; plane < op.planes.size(); ++plane)
+    q += op.weighted.weights[plane] * Bit(op.planes[plane], outputs, i / taps, i % taps);
+  return 2 * (q % size) - (size - 1);
+}
+
 }  // namespace
 
-GraphNode WithUnpackedWeights(GraphNode conv, const Planes& planes) {
+GraphNode WithUnpackedWeights(GraphNode conv, const LoweredGraph::Op& op) {
+  const Planes& planes = op.planes;
   if (conv.weight_kind == WeightKind::kFloat) {
     conv.weights.resize(planes[0].size() / sizeof(float));
     std::memcpy(conv.weights.data(), planes[0].data(), planes[0].size());
@@ -44,8 +53,10 @@ GraphNode WithUnpackedWeights(GraphNode conv, const Planes& planes) {
   }
   const auto outputs = static_cast<size_t>(conv.channels);
   const size_t taps = conv.codes.size() / outputs;
+  const bool weighted = !op.weighted.weights.empty();
   for (size_t i = 0; i < conv.codes.size(); ++i)
-    conv.codes[i] = Code(conv.weight_kind, planes, outputs, taps, i);
+    conv.codes[i] = weighted ? WeightedCode(op, outputs, taps, i)
+                             : Code(conv.weight_kind, planes, outputs, taps, i);
   return conv;
 }
 

@@ -4,12 +4,12 @@
 #include <cstdint>
 #include <vector>
 
-#include "network/graph.h"
+#include "converter/lowered.h"
 
 namespace lbrt {
 
-// A convolution with the weights that its planes hold, written from their description in
-// schema/lbm.fbs: the inverse of PackWeights.
-GraphNode WithUnpackedWeights(GraphNode conv, const std::vector<std::vector<uint8_t>>& planes);
+// A convolution with the weights that its op's planes hold, written from their description in
+// schema/lbm.fbs: the inverse of PackWeights and NestPlanes.
+GraphNode WithUnpackedWeights(GraphNode conv, const LoweredGraph::Op& op);
 
 }  // namespace lbrt

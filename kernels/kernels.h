@@ -50,9 +50,11 @@ enum class WeightForm : uint8_t {
   kLimbs,    // 1 to 3 planes of int8: w = sum of limb[i] * 256^i
   kTernary,  // 2 planes of bits: plane[0] 1 = +1, plane[1] 1 = not 0; where that is 0 both are
   kOdd,      // 2 to 8 planes of bits: w = sum of (2 bit[i] - 1) * 2^i
+  kWeighted,  // planes of bits: w = 2 q - (2^bits - 1), where
+              // q = (offset + sum of weight[i] * bit[i]) mod 2^bits
 };
 
-inline constexpr size_t kMostPlanes = 8;
+inline constexpr size_t kMostPlanes = 10;
 
 struct WeightRows {
   WeightForm form;
@@ -61,8 +63,16 @@ struct WeightRows {
   size_t row_bytes;  // from one output channel to the next, in each plane
   size_t outputs;
   size_t runs, run;  // kernel rows, and elements in each (kernel_w * channels)
+  // Of kWeighted, bits 2 to 8; else 0.
+  uint8_t bits = 0, offset = 0;
+  uint8_t weight[kMostPlanes] = {};
 
   constexpr size_t elements() const { return runs * run; }
+  // Whether dot_tile multiplies by (w - 1) / 2, for w does not fit a byte.
+  constexpr bool halved() const {
+    return form == WeightForm::kOdd ? planes == 8 : form == WeightForm::kWeighted && bits == 8;
+  }
+  friend bool operator==(const WeightRows&, const WeightRows&) = default;
 };
 
 // What a tile row is given: the file's rows, and what the column's Packing made of them (null in
@@ -223,8 +233,9 @@ struct Kernels {
                             size_t acc_stride);
 
   // acc[r * acc_stride + o] = base[r][o] + sum of w * x, exact in int32, or without base where that
-  // is null. w: signs, ternary, odd, or kLimbs of one plane. Odd numbers of 8 bits do not fit a
-  // byte: there (w - 1) / 2 is what counts. Elements of a window: at most kMaxFixedPointElements.
+  // is null. w: signs, ternary, odd, weighted, or kLimbs of one plane. Numbers of 8 bits, odd or
+  // weighted, do not fit a byte: there (w - 1) / 2 is what counts. Elements of a window: at most
+  // kMaxFixedPointElements.
   void (*dot_tile)(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
                    int32_t* acc, size_t acc_stride);
 

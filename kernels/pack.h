@@ -49,7 +49,6 @@ void PackFloats(const WeightRows& rows, void* packed) {
   float* out = static_cast<float*>(packed);
   const bool bytes = rows.form != WeightForm::kFloats && (rows.form != WeightForm::kLimbs ||
                                                           rows.planes == 1);
-  const bool halved = rows.form == WeightForm::kOdd && rows.planes == 8;  // by DotWeights
   for (size_t first = 0; first < rows.outputs; first += kPanel) {
     const size_t channels = rows.outputs - first < kPanel ? rows.outputs - first : kPanel;
     for (size_t c = channels; c < kPanel; ++c) std::memset(panel[c], 0, sizeof(panel[c]));
@@ -63,7 +62,7 @@ void PackFloats(const WeightRows& rows, void* packed) {
         }
         const int8_t* w = DotWeights(rows, first + c, k, count, buffer);
         for (size_t i = 0; i < count; ++i) {
-          panel[c][i] = static_cast<float>(halved ? 2 * w[i] + 1 : w[i]);
+          panel[c][i] = static_cast<float>(rows.halved() ? 2 * w[i] + 1 : w[i]);
         }
       }
       for (size_t i = 0; i < count; ++i) {

@@ -43,6 +43,12 @@ inline int32_t WeightCode(const WeightRows& rows, size_t output, size_t k) {
     case WeightForm::kOdd:
       for (size_t i = 0; i < rows.planes; ++i) w += (2 * RowBit(rows, i, output, k) - 1) * (1 << i);
       break;
+    case WeightForm::kWeighted: {
+      const int32_t levels = (1 << rows.bits) - 1;
+      int32_t q = rows.offset;
+      for (size_t i = 0; i < rows.planes; ++i) q += rows.weight[i] * RowBit(rows, i, output, k);
+      return 2 * (q & levels) - levels;
+    }
   }
   return w;
 }
@@ -63,10 +69,30 @@ constexpr uint64_t TransposeBits(uint64_t x) {
   return x ^ t ^ (t << 28);
 }
 
+// Eight weights of kWeighted as the bytes of a word, as DotWeights wants them, of the byte that
+// byte_of(plane) each plane has. Sums take 16 bits, four to a word: at most 10 * 255 + 255.
+template <typename ByteOf>
+uint64_t WeightedBytes(const WeightRows& rows, ByteOf byte_of) {
+  constexpr uint64_t kEveryByte = 0x0101010101010101u, kEverySum = 0x0001000100010001u;
+  uint64_t even = rows.offset * kEverySum, odd = even;
+  for (size_t i = 0; i < rows.planes; ++i) {
+    uint64_t bits = (uint64_t{byte_of(i)} * kEveryByte) & 0x8040201008040201u;
+    bits = ((bits + 0x7F * kEveryByte) >> 7) & kEveryByte;
+    even += rows.weight[i] * (bits & kEverySum);
+    odd += rows.weight[i] * (bits >> 8 & kEverySum);
+  }
+  const uint64_t levels = (uint64_t{1} << rows.bits) - 1;
+  const uint64_t factor = rows.halved() ? 1 : 2, least = rows.halved() ? 128 : 256 - levels;
+  const auto finished = [&](uint64_t q) {
+    return ((q & levels * kEverySum) * factor + least * kEverySum) & 0xFF * kEverySum;
+  };
+  return finished(even) | finished(odd) << 8;
+}
+
 inline constexpr size_t kDotSlack = 16;  // of DotWeights's buffer
 
-// Elements [k, k + count) of a row as the bytes that dot_tile multiplies by (there, odd weights of
-// 8 bits are (w - 1) / 2). They lie where the result points: in the file's plane, or in `buffer`,
+// Elements [k, k + count) of a row as the bytes that dot_tile multiplies by ((w - 1) / 2 where the
+// rows are halved). They lie where the result points: in the file's plane, or in `buffer`,
 // which has room for count + kDotSlack. Nothing is read beyond the row's bytes.
 //
 // Byte i of a word holds bit i of eight weights; transposed, each byte is a weight. Two's
@@ -87,7 +113,13 @@ inline const int8_t* DotWeights(const WeightRows& rows, size_t output, size_t k,
   };
   constexpr uint64_t kEveryByte = 0x0101010101010101u;
   const size_t top = rows.planes - 1;
-  if (rows.form == WeightForm::kTernary) {
+  if (rows.form == WeightForm::kWeighted) {
+    for (size_t i = 0; i < bytes; ++i) {
+      const uint64_t weights =
+          WeightedBytes(rows, [&](size_t plane) { return row(plane)[first + i]; });
+      std::memcpy(buffer + 8 * i, &weights, 8);
+    }
+  } else if (rows.form == WeightForm::kTernary) {
     const uint8_t *positive = row(0), *nonzero = row(1);
     decode([=](size_t i) {
       const unsigned negative = nonzero[i] & ~unsigned{positive[i]};

@@ -44,8 +44,8 @@ bool RunsInLanes(const OpView& view, const Kernels& kernels) {
 }
 
 void ChooseLayouts(const FileView& file, const Kernels& kernels, ArenaTensor* tensors) {
-  const auto tensor_count = static_cast<int32_t>(file.table->tensors()->size());
-  const auto ops = static_cast<int32_t>(file.table->ops()->size());
+  const auto tensor_count = static_cast<int32_t>(file.tensors().size());
+  const auto ops = static_cast<int32_t>(file.ops().size());
   const auto view = [&](int32_t i) {
     return OpView{file, tensors, static_cast<size_t>(tensor_count), i};
   };

@@ -74,7 +74,19 @@ typedef struct lbrt_model_options {
   int32_t batch;          /* images per run; 0 = as in the file */
   int32_t height, width;  /* of input 0; 0 = as in the file */
   lbrt_error* error;      /* out, may be NULL */
+  int32_t bits; /* of a model of several widths: the one to prepare, in bits per weight, or
+                   LBRT_WIDEST; 0 = all, so that sessions can switch. Each takes memory. */
 } lbrt_model_options;
+#define LBRT_WIDEST (-1)
+
+/* Models of several widths. An any-precision network's file holds a program for each width that it
+ * was converted for, over shared planes of weights. A model prepares them all (or one: `bits`
+ * above), and its sessions switch between any two runs (lbrt_set_width), which costs next to
+ * nothing. Such a file may end behind any of its segments: it then has the widths whose weights are
+ * there, and LBRT_TRUNCATED is what the others get (lbrt_info.width_file_bytes says where to cut).
+ *
+ * A model handle stands for one of the widths, lbrt_model_open's for the widest: ops, tensors and
+ * some sizes are that width's. lbrt_model_at gives the others'. */
 
 /* `options` may be NULL: all defaults. The file's memory must be readable as long as the model is
  * used, and must not change. */
@@ -88,16 +100,24 @@ typedef struct lbrt_info {
   uint32_t inputs, outputs, ops, tensors;
   uint32_t labels, notes, measurements;
   uint32_t width_count;
-  const uint8_t* widths; /* bits per weight it can run at, ascending */
+  const uint8_t* widths; /* bits per weight it can run at, as prepared, ascending */
   const char* isa;
   uint64_t features;        /* required-feature mask of the file */
   size_t weight_bytes;      /* of all segments of the file */
-  size_t repacked_bytes;    /* weights copied into another order for this ISA */
+  size_t repacked_bytes;    /* weights copied into another order for this ISA, of all widths */
   size_t arena_bytes;       /* activations of one session */
   size_t arena_lower_bound; /* the largest number of bytes alive at once; no plan can need less */
   size_t scratch_bytes;     /* of one session, per thread */
+  int32_t bits;             /* the width that this handle stands for */
+  size_t width_repacked_bytes; /* of repacked_bytes, what this width uses; widths share some */
+  size_t width_file_bytes;     /* the first so many bytes of the file are enough for this width */
+  const uint8_t* file_widths;  /* all that the file was made for, prepared or not, ascending */
+  uint32_t file_width_count;
 } lbrt_info;
 lbrt_status lbrt_model_info(const lbrt_model* model, lbrt_info* info);
+
+/* The same model at another of its widths (lbrt_info.widths); lives as long. */
+lbrt_status lbrt_model_at(const lbrt_model* model, int32_t bits, const lbrt_model** at);
 
 /* Texts are UTF-8 from the file. NULL from `index` = their number on. */
 const char* lbrt_label(const lbrt_model* model, size_t index);
@@ -184,10 +204,12 @@ lbrt_status lbrt_output_by_name(const lbrt_session* session, const char* name, l
  * one thread at a time. */
 lbrt_status lbrt_run(lbrt_session* session);
 
-/* Bits per weight of the next runs: one of lbrt_info.widths. */
+/* Bits per weight of the next runs: one of lbrt_info.widths; a session begins at the width of the
+ * handle it was made of. Takes no time to speak of and no memory. Inputs keep their values and
+ * places, outputs their places; ops and tensors are those of lbrt_model_at's handle. */
 lbrt_status lbrt_set_width(lbrt_session* session, int32_t bits);
 
-/* The values of any tensor, NHWC, dense, whatever its layout (+-1 for LBRT_SIGN, the codes for
+/* The values of any tensor of the present width, NHWC, dense, whatever its layout (+-1 for LBRT_SIGN, the codes for
  * LBRT_CODES): `count` = its
  * number of elements. Valid in the observer's call after the op that makes it; later ops may reuse
  * its memory. */

@@ -69,6 +69,7 @@ struct ModelOptions {
   const char* isa = nullptr;  // null: LBRT_ISA, or the best
   bool skip_checksums = false;
   int batch = 0, height = 0, width = 0;  // 0: as in the file
+  int bits = 0;  // bits per weight to prepare, or LBRT_WIDEST; 0: all widths of the file
 };
 
 struct SessionOptions {
@@ -136,6 +137,13 @@ class Model {
     return model;
   }
 
+  // The same at another of its widths; this one must outlive it.
+  Model At(int bits) const {
+    Model model;
+    internal::Check(lbrt_model_at(model_, bits, &model.model_));
+    return model;
+  }
+
   const lbrt_model* get() const { return model_; }
   lbrt_info info() const {
     return internal::Get<lbrt_info>([&](auto* out) { return lbrt_model_info(model_, out); });
@@ -189,6 +197,7 @@ class Model {
     c_options.batch = options.batch;
     c_options.height = options.height;
     c_options.width = options.width;
+    c_options.bits = options.bits;
     c_options.error = &error;
     size_t bytes = 0;
     lbrt_status status = lbrt_model_bytes(file, size, &c_options, &bytes);
@@ -244,6 +253,7 @@ class Session {
     return internal::Get<Tensor>(
         [&](auto* out) { return lbrt_output_by_name(session_, name, out); });
   }
+  // One of the model's widths, for the next runs.
   void SetWidth(int bits) { internal::Check(lbrt_set_width(session_, bits)); }
   void Run() { internal::Check(lbrt_run(session_)); }
 

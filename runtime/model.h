@@ -3,6 +3,9 @@
 
 #include "runtime/op.h"
 
+// What it is at one width. Those of a file's widths lie side by side, in one piece of memory, and
+// serve one session: its arena and scratch are the largest of them, its inputs and outputs lie at
+// the same places whatever the width.
 struct lbrt_model {
   lbrt::FileView file;
   const lbrt::Kernels* kernels;
@@ -10,9 +13,17 @@ struct lbrt_model {
   const lbrt::PreparedOp* ops;
   size_t tensor_count, op_count;
   uint64_t features;
+  uint64_t scratch_bytes;        // of one task
+  uint64_t repacked_bytes;       // what this width uses
+  uint64_t file_bytes;           // this width needs no more of the file's first bytes
+  // Of all widths.
+  const lbrt_model* widths;      // [width_count], the narrowest first
+  const uint8_t* width_bits;     // [width_count]
+  size_t width_count;
   uint64_t arena_bytes, arena_lower_bound;
-  uint64_t scratch_bytes;  // of one task
-  uint64_t repacked_bytes;
+  uint64_t all_scratch_bytes, all_repacked_bytes;
+
+  uint8_t bits() const { return width_bits[this - widths]; }
 };
 
 namespace lbrt {

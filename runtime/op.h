@@ -31,14 +31,36 @@ struct Refusal {
   explicit operator bool() const { return what != nullptr; }
 };
 
-// A file whose table is verified; segments have been checked to lie inside of it.
+// A file whose table is verified, at one of its widths; the segments that are there have been
+// checked to lie inside of it.
 struct FileView {
   const uint8_t* bytes = nullptr;
   const lbm::Model* table = nullptr;
+  const lbm::Program* program = nullptr;  // null: the first width's, which is the table's own
+  size_t segment_count = 0;               // a file of several widths may end behind any of them
+  // Where not null, as many of the first segments as the ops checked so far need.
+  uint32_t* segments_needed = nullptr;
 
+  const auto& ops() const { return program != nullptr ? *program->ops() : *table->ops(); }
+  const auto& tensors() const {
+    return program != nullptr ? *program->tensors() : *table->tensors();
+  }
+  // The tensor of the file's input or output `i`.
+  uint32_t input(uint32_t i) const {
+    return program != nullptr ? program->inputs()->Get(i) : table->inputs()->Get(i)->tensor();
+  }
+  uint32_t output(uint32_t i) const {
+    return program != nullptr ? program->outputs()->Get(i) : table->outputs()->Get(i)->tensor();
+  }
   const lbm::Segment& segment(uint32_t i) const { return *table->segments()->Get(i); }
   const uint8_t* data(uint32_t i) const { return bytes + segment(i).offset(); }
-  size_t segments() const { return table->segments() ? table->segments()->size() : 0; }
+
+  // At widths()[i] of the table.
+  FileView AtWidth(size_t i) const {
+    FileView view = *this;
+    view.program = i == 0 ? nullptr : table->programs()->Get(static_cast<uint32_t>(i - 1));
+    return view;
+  }
 };
 
 // One op of a file among its tensors, whose shapes are known up to this op.
@@ -48,7 +70,7 @@ struct OpView {
   size_t tensor_count;
   int32_t index;
 
-  const lbm::Op& op() const { return *file.table->ops()->Get(static_cast<uint32_t>(index)); }
+  const lbm::Op& op() const { return *file.ops().Get(static_cast<uint32_t>(index)); }
 };
 
 // What run is given. `scratch` is one task's own.
@@ -73,14 +95,30 @@ struct PreparedOp {
   uint64_t weight_bytes = 0;
 };
 
-// Memory of a model in the making: everything it has, and the weights among it, counted.
+// Weights in another form than the file's, to be found again by another width that needs the same.
+struct RepackedWeights {
+  const lbm::Conv* conv;
+  int32_t in_channels;
+  int32_t part;  // of several that one convolution has
+  void (*pack)(const WeightRows& rows, void* packed);
+  uint8_t* packed;
+};
+
+// Memory of a model in the making: everything it has, and the weights among it, counted. `shared`
+// has room for kMostParts elements a convolution.
 struct ModelMemory {
+  static constexpr size_t kMostParts = 3;
+
   Allocator& allocator;
-  uint64_t repacked_bytes = 0;
+  RepackedWeights* shared = nullptr;
+  size_t shared_count = 0;
+  uint64_t repacked_bytes = 0;  // in all
+  uint64_t width_bytes = 0;     // of those, what one width uses
 
   // For weights in another form than the file's.
   uint8_t* TakeRepacked(uint64_t bytes) {
     repacked_bytes += bytes;
+    width_bytes += bytes;
     return allocator.Take<uint8_t>(bytes, kPackedAlignment);
   }
 };
@@ -136,12 +174,14 @@ inline OpTensors TensorsOf(const lbm::Op& op, const ArenaTensor* tensors) {
   return FindOp(op.body_type())->tensors(op, tensors);
 }
 
-// Checks every op of a verified table in order and fills `tensors` [table.tensors()->size()]:
+// Checks every op of a verified table, at one width, in order and fills `tensors` [file.tensors()]:
 // names, types, shapes, makers and last uses. `options` may be null (sizes as in the file).
-// Refusal.op says which op is refused.
+// Refusal.op says which op is refused; its status is LBRT_TRUNCATED where the file ends before a
+// segment that the width needs.
 Refusal CheckTable(const FileView& file, const lbrt_model_options* options, ArenaTensor* tensors);
 
-// Header, table, segments and (unless skipped) their checksums: all but the ops.
+// Header, table, segments and (unless skipped) their checksums: all but the ops. `view` is at the
+// first width.
 Refusal CheckFile(const void* file, size_t size, bool skip_checksums, FileView* view);
 
 // layout.cc: chooses lanes and ring of every tensor. RunsInLanes is the order an op then has.

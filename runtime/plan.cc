@@ -4,8 +4,11 @@ namespace lbrt {
 namespace {
 
 // The larger, or the one needed earlier, is placed first.
-bool LargerFirst(const Buffer& a, const Buffer& b) { return a.bytes > b.bytes; }
+bool LargerFirst(const Buffer& a, const Buffer& b) {
+  return a.fixed != b.fixed ? a.fixed : a.bytes > b.bytes;
+}
 bool EarlierFirst(const Buffer& a, const Buffer& b) {
+  if (a.fixed != b.fixed) return a.fixed;
   return a.first != b.first ? a.first < b.first : a.bytes > b.bytes;
 }
 
@@ -22,8 +25,8 @@ uint64_t Place(Buffer* buffers, size_t count, uint32_t* order,
     order[next] = order[placed];
 
     Buffer& buffer = buffers[chosen];
-    buffer.offset = 0;
-    for (size_t i = 0; i < placed; ++i) {
+    if (!buffer.fixed) buffer.offset = 0;
+    for (size_t i = 0; i < placed && !buffer.fixed; ++i) {
       const Buffer& other = buffers[order[i]];
       if (other.last < buffer.first || buffer.last < other.first) continue;
       if (other.offset >= buffer.offset + buffer.bytes) break;  // the gap before it is enough

@@ -7,7 +7,7 @@
 #include "runtime/structs.h"
 
 struct lbrt_session {
-  const lbrt_model* model;
+  const lbrt_model* model;  // at the present width
   uint8_t* arena;
   uint8_t* scratch;       // of task 0
   size_t scratch_stride;  // from one task's to the next's
@@ -26,7 +26,7 @@ lbrt_session* BuildSession(const lbrt_model& model, const lbrt_session_options& 
                            Allocator& allocator) {
   const size_t threads = options.threads > 1 ? static_cast<size_t>(options.threads) : 1;
   const uint64_t stride =
-      (model.scratch_bytes + kMemoryAlignment - 1) / kMemoryAlignment * kMemoryAlignment;
+      (model.all_scratch_bytes + kMemoryAlignment - 1) / kMemoryAlignment * kMemoryAlignment;
   auto* session = allocator.Take<lbrt_session>(1);
   auto* arena = allocator.Take<uint8_t>(model.arena_bytes, kMemoryAlignment);
   auto* scratch = allocator.Take<uint8_t>(stride * threads, kMemoryAlignment);
@@ -88,18 +88,22 @@ struct DividedOp {
   }
 };
 
-lbrt_status FindPort(const lbrt_session* session,
-                     const flatbuffers::Vector<flatbuffers::Offset<lbm::Port>>& ports, size_t index,
+using Ports = flatbuffers::Vector<flatbuffers::Offset<lbm::Port>>;
+
+lbrt_status FindPort(const lbrt_session* session, const Ports& ports,
+                     uint32_t (FileView::*tensor_of)(uint32_t port) const, size_t index,
                      lbrt_tensor* tensor) {
   if (index >= ports.size()) return LBRT_BAD_ARGUMENT;
-  const lbm::Port* port = ports.Get(static_cast<uint32_t>(index));
-  return WriteStruct(DescribeTensor(*session->model, port->tensor(), port, session->arena), tensor)
+  const auto i = static_cast<uint32_t>(index);
+  const lbrt_model& model = *session->model;
+  return WriteStruct(
+             DescribeTensor(model, (model.file.*tensor_of)(i), ports.Get(i), session->arena),
+             tensor)
              ? LBRT_OK
              : LBRT_BAD_ARGUMENT;
 }
 
-size_t PortNamed(const flatbuffers::Vector<flatbuffers::Offset<lbm::Port>>& ports,
-                 std::string_view name) {
+size_t PortNamed(const Ports& ports, std::string_view name) {
   uint32_t i = 0;
   while (i < ports.size() && ports.Get(i)->name()->string_view() != name) ++i;
   return i;
@@ -138,12 +142,14 @@ lbrt_status lbrt_session_create(const lbrt_model* model, const lbrt_session_opti
 
 lbrt_status lbrt_input(const lbrt_session* session, size_t index, lbrt_tensor* tensor) {
   if (session == nullptr) return LBRT_BAD_ARGUMENT;
-  return lbrt::FindPort(session, *session->model->file.table->inputs(), index, tensor);
+  return lbrt::FindPort(session, *session->model->file.table->inputs(), &lbrt::FileView::input, index,
+                        tensor);
 }
 
 lbrt_status lbrt_output(const lbrt_session* session, size_t index, lbrt_tensor* tensor) {
   if (session == nullptr) return LBRT_BAD_ARGUMENT;
-  return lbrt::FindPort(session, *session->model->file.table->outputs(), index, tensor);
+  return lbrt::FindPort(session, *session->model->file.table->outputs(), &lbrt::FileView::output, index,
+                        tensor);
 }
 
 lbrt_status lbrt_input_by_name(const lbrt_session* session, const char* name, lbrt_tensor* tensor) {
@@ -179,9 +185,7 @@ lbrt_status lbrt_run(lbrt_session* session) {
 
 lbrt_status lbrt_set_width(lbrt_session* session, int32_t bits) {
   if (session == nullptr) return LBRT_BAD_ARGUMENT;
-  for (uint8_t width : *session->model->file.table->widths())
-    if (width == bits) return LBRT_OK;
-  return LBRT_BAD_WIDTH;
+  return lbrt_model_at(session->model, bits, &session->model);
 }
 
 lbrt_status lbrt_tensor_read(const lbrt_session* session, size_t index, float* values,

@@ -11,8 +11,9 @@ namespace lbrt {
 
 // Limits that keep every product of sizes within 64 bits, and a tensor within 32-bit machines.
 inline constexpr int64_t kMaxElements = int64_t{1} << 28;  // of one tensor
-inline constexpr size_t kMaxTensors = 1024;
+inline constexpr size_t kMaxTensors = 1024;  // of one width
 inline constexpr size_t kMaxOps = 1024;
+inline constexpr size_t kMaxOfAllWidths = 2048;  // tensors, and ops
 
 struct Shape {
   int32_t n = 0, h = 0, w = 0, c = 0;

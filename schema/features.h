@@ -24,11 +24,12 @@ enum Feature : uint64_t {
   kFeatureCodesTensors = 1u << 11,
   kFeatureEpilogues2 = 1u << 12,    // base, slopes, ClipUnit and PRelu
   kFeatureMixedOperands = 1u << 13,  // Fixed weights on f32 or bits, eltwise on bits
+  kFeatureWeightedWeights = 1u << 14,
+  kFeaturePrograms = 1u << 15,
   kFeatureThreshold = 1u << 16,
   kFeatureZero = 1u << 17            // codes that mean code - zero
 };
-inline constexpr uint64_t kKnownFeatures =
-    ((1u << 14) - 1) | kFeatureThreshold | kFeatureZero;
+inline constexpr uint64_t kKnownFeatures = (1u << 18) - 1;
 
 // The features of an op's epilogue.
 template <typename Stages>
@@ -40,14 +41,14 @@ uint64_t StageFeatures(const Stages& stages) {
   return 0;
 }
 
-// The features a verified table uses. Verified does not mean sensible: a body may be absent, a
-// tensor may not exist.
-inline uint64_t UsedFeatures(const Model& model) {
+// The features of a model's ops and tensors, or of a program's.
+template <typename Program>
+uint64_t ProgramFeatures(const Program& program) {
   const auto reads = [&](uint32_t tensor, TensorType type) {
-    return tensor < model.tensors()->size() && model.tensors()->Get(tensor)->type() == type;
+    return tensor < program.tensors()->size() && program.tensors()->Get(tensor)->type() == type;
   };
   uint64_t features = 0;
-  for (const Op* op : *model.ops()) {
+  for (const Op* op : *program.ops()) {
     if (const Conv* conv = op->body_as_Conv()) {
       features |= kFeatureConv | StageFeatures(*conv->stages());
       switch (conv->kind()) {
@@ -56,6 +57,7 @@ inline uint64_t UsedFeatures(const Model& model) {
         case WeightKind::Fixed: features |= kFeatureFixedWeights; break;
         case WeightKind::Ternary: features |= kFeatureTernaryWeights; break;
         case WeightKind::Odd: features |= kFeatureOddWeights; break;
+        case WeightKind::Weighted: features |= kFeatureWeightedWeights; break;
       }
       if (conv->kind() == WeightKind::Fixed &&
           (reads(conv->input(), TensorType::F32) || reads(conv->input(), TensorType::Bits)))
@@ -71,10 +73,20 @@ inline uint64_t UsedFeatures(const Model& model) {
     if (op->body_as_Concat() != nullptr) features |= kFeatureConcat;
     if (op->body_as_Threshold() != nullptr) features |= kFeatureThreshold;
   }
-  for (const Tensor* tensor : *model.tensors()) {
+  for (const Tensor* tensor : *program.tensors()) {
     if (tensor->type() == TensorType::Bits) features |= kFeatureBitsTensors;
     if (tensor->type() == TensorType::Codes) features |= kFeatureCodesTensors;
   }
+  return features;
+}
+
+// The features a verified table uses. Verified does not mean sensible: a body may be absent, a
+// tensor may not exist.
+inline uint64_t UsedFeatures(const Model& model) {
+  uint64_t features = ProgramFeatures(model);
+  if (model.programs() == nullptr) return features;
+  features |= kFeaturePrograms;
+  for (const Program* program : *model.programs()) features |= ProgramFeatures(*program);
   return features;
 }
 

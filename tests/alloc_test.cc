@@ -1,4 +1,4 @@
-// lbrt_run takes nothing from the heap, nor do opening and creating.
+// lbrt_run and lbrt_set_width take nothing from the heap, nor do opening and creating.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -71,7 +71,10 @@ void ExpectNothingFromTheHeap(const ModelFile& model_file) {
   if (status == LBRT_OK)
     status =
         lbrt_session_create(model, nullptr, session_memory.data(), session_memory.size(), &session);
-  for (int i = 0; i < 3 && status == LBRT_OK; ++i) status = lbrt_run(session);
+  for (size_t i = 0; i < 6 && status == LBRT_OK; ++i) {
+    status = lbrt_set_width(session, model_file.table.widths[i % model_file.table.widths.size()]);
+    if (status == LBRT_OK) status = lbrt_run(session);
+  }
   const long after = allocations;
   EXPECT_EQ(LBRT_OK, status);
   EXPECT_EQ(before, after);
@@ -80,6 +83,7 @@ void ExpectNothingFromTheHeap(const ModelFile& model_file) {
 TEST(Alloc, OpeningCreatingAndRunningTakeNothingFromTheHeap) {
   ExpectNothingFromTheHeap(TinyModel());
   ExpectNothingFromTheHeap(TinyCodesModel());
+  ExpectNothingFromTheHeap(TinyWidthsModel());
 }
 
 TEST(Alloc, RunningOnAPoolTakesNothingFromTheHeap) {

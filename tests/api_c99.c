@@ -3,11 +3,14 @@
 
 #include "runtime/lbrt.h"
 
-/* Runs `file` once on an image of zeros; the number of classes, or -1 - status. */
-int api_c99_run(const void* file, size_t size, void* memory, size_t memory_bytes, float* logits,
-                size_t most) {
+/* Runs `file` once on an image of zeros, at a width (0: the widest), with all of them prepared; the
+ * number of classes, or -1 - status. */
+int api_c99_run(const void* file, size_t size, int32_t bits, void* memory, size_t memory_bytes,
+                float* logits, size_t most) {
   size_t model_bytes = 0, session_bytes = 0, i = 0;
   const lbrt_model* model = NULL;
+  const lbrt_model* at = NULL;
+  lbrt_info info;
   lbrt_session* session = NULL;
   lbrt_error error = {sizeof(lbrt_error), NULL, -1, NULL, -1, -1};
   lbrt_model_options options;
@@ -18,6 +21,8 @@ int api_c99_run(const void* file, size_t size, void* memory, size_t memory_bytes
   options.error = &error;
   memset(&image, 0, sizeof(image));
   memset(&output, 0, sizeof(output));
+  memset(&info, 0, sizeof(info));
+  info.struct_size = sizeof(info);
   image.struct_size = output.struct_size = sizeof(lbrt_tensor);
 
   status = lbrt_model_bytes(file, size, &options, &model_bytes);
@@ -33,6 +38,14 @@ int api_c99_run(const void* file, size_t size, void* memory, size_t memory_bytes
   status = lbrt_input(session, 0, &image);
   if (status != LBRT_OK || image.type != LBRT_U8) return -1 - (int)status;
   memset(image.data, 0, (size_t)image.strides[0]);
+  if (bits != 0) {
+    status = lbrt_model_at(model, bits, &at);
+    if (status != LBRT_OK) return -1 - (int)status;
+    status = lbrt_model_info(at, &info);
+    if (status != LBRT_OK || info.bits != bits) return -1 - (int)status;
+    status = lbrt_set_width(session, bits);
+    if (status != LBRT_OK) return -1 - (int)status;
+  }
   status = lbrt_run(session);
   if (status != LBRT_OK) return -1 - (int)status;
   status = lbrt_output_by_name(session, "logits", &output);

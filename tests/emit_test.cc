@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <deque>
+#include <set>
 
 #include "converter/passes.h"
 #include "runtime/lbrt.h"
@@ -14,6 +16,8 @@
 
 namespace lbrt {
 namespace {
+
+namespace fb = flatbuffers;
 
 ModelTexts SomeTexts() {
   return {"channels = 3\nmean = 0 0 0\nstd = 1 1 1\n",
@@ -79,7 +83,8 @@ TEST(Emit, HeaderTableAndSegmentsAreWhereTheyShouldBe) {
   const lbm::Header& header = parsed.header;
   EXPECT_EQ(std::memcmp(file.data(), "LBM1", 4), 0);
   EXPECT_EQ(header.version, 1u);
-  EXPECT_EQ(header.features, lbm::kKnownFeatures);
+  EXPECT_EQ(header.features, lbm::kKnownFeatures & ~(lbm::kFeatureWeightedWeights |
+                                                     lbm::kFeaturePrograms));
   EXPECT_EQ(header.table_offset % 16, 0u);
   EXPECT_EQ(header.header_crc, lbm::Crc32c(&header, 28));
   EXPECT_EQ(header.table_crc, lbm::Crc32c(file.data() + header.table_offset, header.table_size));
@@ -117,7 +122,7 @@ TEST(Emit, WhatAModelSaysOfItselfIsInTheTable) {
   EXPECT_EQ(table.widths()->Get(0), 1);
 
   ModelTexts texts = SomeTexts();
-  texts.width = 4;
+  texts.widths = {4};
   const std::vector<uint8_t> switched = Emit(AllPasses(graph), texts);
   EXPECT_EQ(Parsed(switched).table->widths()->Get(0), 4);
 }
@@ -302,6 +307,91 @@ TEST(Emit, AModelIsHardlyLargerThanItsBits) {
 
 TEST(Emit, AWideModelIsHardlyLargerThanItsBits) {
   ExpectSmall("mcdonnell/wrn-20-10", {}, Stem::kI24, 0);
+}
+
+// A network at several widths as one file.
+std::vector<uint8_t> EmitWidths(const Network& network, const std::vector<int>& widths) {
+  std::deque<Graph> graphs;
+  std::vector<LoweredGraph> lowered;
+  const StateDict tensors = RandomTensors(network);
+  for (const int width : widths) {
+    graphs.push_back(
+        Import(network, tensors, {Stem::kI24, {.5, .5, .5}, {.5, .5, .5}, width}, nullptr));
+    lowered.push_back(AllPasses(graphs.back()));
+  }
+  NestPlanes(lowered);
+  ModelTexts texts = SomeTexts();
+  texts.labels.assign(static_cast<size_t>(network.classes()), "a label");
+  texts.widths = widths;
+  return Emit(lowered, texts);
+}
+
+// The segments that an op's weights and numbers are in.
+void AddSegments(const fb::Vector<fb::Offset<lbm::Op>>& ops, std::set<uint32_t>* segments) {
+  const auto add_stages = [&](const auto& stages) {
+    for (const lbm::Stage* stage : stages)
+      for (const lbm::Floats* floats : {stage->a(), stage->b(), stage->slopes()})
+        if (floats != nullptr) segments->insert(floats->segment());
+  };
+  for (const lbm::Op* op : ops) {
+    if (const lbm::Conv* conv = op->body_as_Conv()) {
+      segments->insert(conv->planes()->begin(), conv->planes()->end());
+      add_stages(*conv->stages());
+    }
+    if (const lbm::Eltwise* eltwise = op->body_as_Eltwise()) add_stages(*eltwise->stages());
+  }
+}
+
+TEST(Emit, SegmentsLieInTheOrderOfTheWidthsThatNeedThem) {
+  const Network network = BuildNetwork("any-precision/resnet20", {{"expansion", "1"}});
+  const std::vector<int> widths = {1, 2, 4, 8, 32};
+  const std::vector<uint8_t> file = EmitWidths(network, widths);
+  const Parsed parsed(file);
+  ASSERT_EQ(parsed.table->programs()->size(), 4u);
+  EXPECT_EQ(std::vector<int>(parsed.table->widths()->begin(), parsed.table->widths()->end()),
+            widths);
+  std::set<uint32_t> needed;
+  AddSegments(*parsed.table->ops(), &needed);
+  uint32_t before = 0;
+  for (uint32_t i = 0;; ++i) {
+    EXPECT_GT(needed.size(), before);
+    EXPECT_EQ(needed.size(), *needed.rbegin() + 1u) << "width " << widths[i];
+    before = static_cast<uint32_t>(needed.size());
+    if (i == parsed.table->programs()->size()) break;
+    AddSegments(*parsed.table->programs()->Get(i)->ops(), &needed);
+  }
+  EXPECT_EQ(needed.size(), parsed.table->segments()->size()) << "nothing is stored in vain";
+}
+
+// The same bound for several widths: ten bits for the weights of 1, 2, 4 and 8, eight for those that
+// truncate, and normalisation once a width.
+void ExpectSmallWidths(const Arguments& arguments, const std::vector<int>& widths,
+                       int bits_of_a_weight) {
+  const Network network = BuildNetwork("any-precision/resnet20", arguments);
+  double bits = 0, numbers = 0;
+  for (const Node& node : network.nodes) {
+    if (node.kind == NodeKind::kBatchNorm)
+      numbers += 2.0 * node.channels * static_cast<double>(widths.size());
+    if (node.bias) numbers += node.channels;
+    if (node.weight.empty()) continue;
+    const HostTensor weight = {DType::kF32, TensorNamed(network, node.weight).shape, {}};
+    bits += static_cast<double>(weight.numel()) *
+            (node.weights.kind == WeightQuantizer::kFloat ? 32 : bits_of_a_weight);
+  }
+  const std::vector<uint8_t> file = EmitWidths(network, widths);
+  const Parsed parsed(file);
+  const double data =
+      static_cast<double>(file.size() - parsed.header.table_offset - parsed.header.table_size);
+  EXPECT_LE(data, 1.05 * (bits / 8 + 4 * numbers) + 64.0 * parsed.table->segments()->size());
+  EXPECT_LE(parsed.header.table_size, 12.0 * 1024 * static_cast<double>(widths.size()));
+}
+
+TEST(Emit, AModelOfSeveralWidthsIsHardlyLargerThanItsPlanes) {
+  ExpectSmallWidths({{"expansion", "1"}}, {1, 2, 4, 8}, 10);
+  ExpectSmallWidths({{"expansion", "2"}}, {1, 2, 4, 8}, 10);
+  ExpectSmallWidths({{"expansion", "1"}}, {1, 2, 4}, 5);
+  ExpectSmallWidths({{"expansion", "2"}, {"widths", "1,2,3,4,5,6,7,8"}, {"weights", "truncating"}},
+                    {1, 2, 3, 4, 5, 6, 7, 8}, 8);
 }
 
 }  // namespace

@@ -72,6 +72,20 @@ inline constexpr const char* kSmallNetworks[] = {
     "ternary/resnet50 blocks=1,1 channels=4,8 size=32 classes=10 first_last=ternary",
     "ternary/alexnet channels=8,8,8,8,8,16,16 size=96 classes=10 first_last=ternary",
 };
+// Networks that switch, with weights that nest, that truncate and that do neither.
+inline constexpr const char* kSwitchedNetworks[] = {
+    "any-precision/resnet20 expansion=1 blocks=1,1,1 size=8 widths=1,2,4,8",
+    "any-precision/resnet20 expansion=1 blocks=1,1 channels=9,21 size=9 widths=1,2,4,8,32",
+    "any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8 widths=4,8",
+    "any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8 widths=1,8",
+    "any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8 widths=3,6",
+    "any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8 widths=5,7",
+    "any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8 weights=truncating "
+    "widths=1,2,3,4,5,6,7,8",
+    "any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8 stem=i8 skips=i8 head=i16",
+    "any-precision/svhn expansion=1 size=48",
+    "any-precision/resnet50 blocks=1,1 channels=4,8 size=32 classes=10 widths=2,32",
+};
 // Concatenations of values and codes of several steps.
 inline constexpr const char* kInceptions[] = {
     "edmips/googlenet size=32 classes=10",

@@ -152,7 +152,41 @@ class LimbRows {
   Guarded<int8_t> limbs_;
 };
 
-// The file's rows of signs, ternary or odd weights: planes of bits, each row padded to 32.
+// Nested codes as weighted planes (methods.md 1.3): 6 bits over 3, 8 over 4, 8 over 4 over 2.
+inline WeightRows WeightedForm(size_t planes) {
+  switch (planes) {
+    case 7: return {WeightForm::kWeighted, {}, 7, 0, 0, 0, 0, 6, 60, {36, 18, 9, 8, 4, 2, 1}};
+    case 9:
+      return {WeightForm::kWeighted, {}, 9, 0, 0, 0, 0, 8, 248, {136, 68, 34, 17, 16, 8, 4, 2, 1}};
+    default:
+      return {WeightForm::kWeighted,
+              {},
+              10,
+              0,
+              0,
+              0,
+              0,
+              8,
+              214,
+              {170, 85, 68, 34, 17, 16, 8, 4, 2, 1}};
+  }
+}
+// Which planes have a bit for `weight`: the heaviest first.
+inline unsigned WeightedPlanes(const WeightRows& form, int32_t weight) {
+  const int32_t size = 1 << form.bits;
+  int32_t rest = (weight + size - 1) / 2 + size - form.offset;
+  unsigned planes = 0;
+  for (size_t i = 0; i < form.planes; ++i) {
+    if (rest < form.weight[i]) continue;
+    rest -= form.weight[i];
+    planes |= 1u << i;
+  }
+  EXPECT_EQ(rest, 0) << weight;
+  return planes;
+}
+
+// The file's rows of signs, ternary, odd or weighted numbers: planes of bits, each row padded to
+// 32.
 class PlaneRows {
  public:
   PlaneRows(WeightForm form, size_t planes, const std::vector<int32_t>& weights, size_t outputs,
@@ -161,13 +195,21 @@ class PlaneRows {
     const size_t k = runs * run, row_bytes = RoundUp(k, 32) / 8;
     std::memset(bits_.data(), 0, bits_.size());
     rows = {form, {}, planes, row_bytes, outputs, runs, run};
+    if (form == WeightForm::kWeighted) {
+      rows = WeightedForm(planes);
+      rows.row_bytes = row_bytes;
+      rows.outputs = outputs;
+      rows.runs = runs;
+      rows.run = run;
+    }
     for (size_t plane = 0; plane < planes; ++plane) {
       uint8_t* bits = bits_.data() + plane * outputs * row_bytes;
       rows.plane[plane] = bits;
       for (size_t i = 0; i < outputs * k; ++i) {
         const int32_t w = weights[i];
-        const bool bit = form == WeightForm::kTernary
-                             ? (plane == 0 ? w > 0 : w != 0)
+        const bool bit = form == WeightForm::kTernary ? (plane == 0 ? w > 0 : w != 0)
+                         : form == WeightForm::kWeighted
+                             ? WeightedPlanes(rows, w) >> plane & 1
                              : ((w + (1 << planes) - 1) / 2) >> plane & 1;
         if (bit) bits[i / k * row_bytes + i % k / 8] |= uint8_t(1u << (i % k % 8));
       }
@@ -186,7 +228,8 @@ struct Precision {
 };
 inline std::vector<int32_t> RandomWeights(Random& random, const Precision& p, size_t count) {
   std::vector<int32_t> weights(count);
-  const int32_t odd = (1 << p.planes) - 1;
+  const size_t bits = p.form == WeightForm::kWeighted ? WeightedForm(p.planes).bits : p.planes;
+  const int32_t odd = (1 << bits) - 1;
   for (int32_t& w : weights) {
     switch (p.form) {
       case WeightForm::kLimbs: {
@@ -201,7 +244,7 @@ inline std::vector<int32_t> RandomWeights(Random& random, const Precision& p, si
   return weights;
 }
 inline std::string Describe(const Precision& p) {
-  constexpr const char* kForms[] = {"signs", "floats", "limbs", "ternary", "odd"};
+  constexpr const char* kForms[] = {"signs", "floats", "limbs", "ternary", "odd", "weighted"};
   return std::string(kForms[static_cast<size_t>(p.form)]) + ", planes " + std::to_string(p.planes);
 }
 

@@ -30,7 +30,8 @@ constexpr Precision kPrecisions[] = {
     {WeightForm::kSigns, 1}, {WeightForm::kTernary, 2}, {WeightForm::kLimbs, 1},
     {WeightForm::kLimbs, 2}, {WeightForm::kLimbs, 3},   {WeightForm::kOdd, 2},
     {WeightForm::kOdd, 3},   {WeightForm::kOdd, 4},     {WeightForm::kOdd, 5},
-    {WeightForm::kOdd, 6},   {WeightForm::kOdd, 7},     {WeightForm::kOdd, 8}};
+    {WeightForm::kOdd, 6},   {WeightForm::kOdd, 7},     {WeightForm::kOdd, 8},
+    {WeightForm::kWeighted, 7}, {WeightForm::kWeighted, 9}, {WeightForm::kWeighted, 10}};
 
 // base[class of output][o] = valid taps * channels + 2 * popcount(weights over the padded taps).
 // One row of `padded` entries per output pixel.
@@ -331,7 +332,11 @@ void CheckDot(const Kernels& kernels, Random& random, const Precision& precision
   std::vector<uint8_t> x(kernel * width * channels);
   for (uint8_t& code : x) code = random.Bits() % 4 == 0 ? 255 : static_cast<uint8_t>(random.Bits());
   auto in_the_tile = w;
-  if (precision.form == WeightForm::kOdd && precision.planes == 8) {
+  const bool eight_bits =
+      precision.form == WeightForm::kOdd ? precision.planes == 8
+                                         : precision.form == WeightForm::kWeighted &&
+                                               precision.planes > 7;
+  if (eight_bits) {
     for (int32_t& weight : in_the_tile) weight = (weight - 1) / 2;
   }
   const reference::Convolution conv = {kernel, width, channels, outputs,
@@ -422,7 +427,7 @@ TEST(WeightsTest, EveryFormIsReadAsItsNumbers) {
         ASSERT_EQ(WeightFloat(file.rows, i / kRun, i % kRun), static_cast<float>(w[i]));
       }
       if (precision.form == WeightForm::kLimbs && precision.planes > 1) continue;
-      const bool halved = precision.form == WeightForm::kOdd && precision.planes == 8;
+      const bool halved = file.rows.halved();
       for (size_t k = 0; k < kRun; ++k) {
         for (size_t count = 1; count <= kRun - k; count += 1 + count / 9) {
           Guarded<int8_t> buffer(count + kDotSlack, edge);
@@ -434,6 +439,33 @@ TEST(WeightsTest, EveryFormIsReadAsItsNumbers) {
           }
         }
       }
+    }
+  }
+}
+
+// Whatever the planes hold: sums are taken modulo 2^bits.
+TEST(WeightsTest, WeightedPlanesHaveAMeaningForAnyBits) {
+  Random random(16);
+  for (int round = 0; round < 200; ++round) {
+    uint8_t planes[kMostPlanes][8];
+    WeightRows rows = {WeightForm::kWeighted, {}, 0, 8, 1, 1, 64, 0, 0, {}};
+    rows.planes = static_cast<size_t>(random.Between(2, kMostPlanes));
+    rows.bits = static_cast<uint8_t>(random.Between(2, 8));
+    const int32_t size = 1 << rows.bits;
+    rows.offset = static_cast<uint8_t>(random.Between(0, size - 1));
+    for (size_t i = 0; i < rows.planes; ++i) {
+      rows.weight[i] = static_cast<uint8_t>(random.Between(1, size - 1));
+      rows.plane[i] = planes[i];
+      for (uint8_t& byte : planes[i]) byte = static_cast<uint8_t>(random.Bits());
+    }
+    int8_t buffer[64 + kDotSlack];
+    const int8_t* got = DotWeights(rows, 0, 0, 64, buffer);
+    for (size_t k = 0; k < 64; ++k) {
+      int32_t q = rows.offset;
+      for (size_t i = 0; i < rows.planes; ++i) q += (planes[i][k / 8] >> k % 8 & 1) * rows.weight[i];
+      const int32_t w = 2 * (q % size) - (size - 1);
+      ASSERT_EQ(WeightCode(rows, 0, k), w);
+      ASSERT_EQ(got[k], rows.bits == 8 ? (w - 1) / 2 : w) << "bits " << int{rows.bits};
     }
   }
 }

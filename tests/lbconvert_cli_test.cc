@@ -6,6 +6,7 @@
 #include <cmath>
 #include <csignal>
 #include <filesystem>
+#include <sstream>
 
 #include "images/file.h"
 #include "images/write.h"
@@ -96,20 +97,73 @@ void Become(Checkpoint& checkpoint, const std::string& network, const std::strin
   checkpoint.text["arguments"] = arguments;
 }
 
-TEST_F(LbconvertTest, AModelHasOneOfTheWidthsOfAnAnyPrecisionNetwork) {
+TEST_F(LbconvertTest, AModelHasTheWidthsOfAnAnyPrecisionNetworkOrSomeOfThem) {
   Become(checkpoint_, "any-precision/resnet20", "blocks=1,1 channels=8,16 expansion=1");
-  ExpectRefused(Convert({"--width", "3"}), "has no width 3, expected one of: 1, 2, 4, 8, 32");
-  ExpectSays(Convert(), "quantize");
-  ExpectSays(Run({"--describe", model_}), "width: 8");
-  const ProgramResult result = Convert({"--width", "2", "--verify", image_});
-  ExpectSays(result, "2 bits");
-  ExpectSays(result, "0 to 3");
-  ExpectSays(result, "verified: 1 image");
-  ExpectSays(Run({"--describe", model_}), "width: 2");
+  ExpectRefused(Convert({"--widths", "1,3"}), "has no width 3, expected one of: 1, 2, 4, 8, 32");
+  ExpectUsageError(Convert({"--widths", "1,33"}), "33");
+  const ProgramResult all = Convert({"--verify", image_});
+  ExpectSays(all, "quantize");
+  for (const char* width : {"1", "2", "4", "8"})
+    ExpectSays(all, std::string("verified, width ") + width + ": 1 image");
+  ExpectSays(Run({"--describe", model_}), "widths: 1,2,4,8");
+  ExpectSays(Run({"--describe", model_}), "at width 8:");
+  const auto whole = fs::file_size(model_);
+  const ProgramResult one = Convert({"--widths", "2", "--verify", image_});
+  ExpectSays(one, "2 bits");
+  ExpectSays(one, "0 to 3");
+  ExpectSays(one, "verified: 1 image");
+  ExpectSays(Run({"--describe", model_}), "widths: 2");
+  EXPECT_LT(fs::file_size(model_), whole);
+  ExpectSays(Convert({"--widths", "8,32,2,8", "--verify", image_}), "verified, width 32: 1 image");
+  ExpectSays(Run({"--describe", model_}), "widths: 2,8,32");
+}
+
+// The last number but one of the line of a table that begins with `width`.
+size_t FileBytes(const std::string& text, const std::string& width) {
+  std::istringstream lines(text);
+  for (std::string line, first, bytes; std::getline(lines, line);) {
+    std::istringstream words(line);
+    if (!(words >> first >> bytes) || first != width) continue;
+    std::erase(bytes, ',');
+    return std::stoul(bytes);
+  }
+  return 0;
+}
+
+TEST_F(LbconvertTest, AModelIsCutBehindTheWeightsOfAWidth) {
+  Become(checkpoint_, "any-precision/resnet20", "blocks=1,1 channels=8,16 expansion=1");
+  const ProgramResult converted = Convert();
+  const std::string described = Run({"--describe", model_}).out;
+  const std::vector<uint8_t> whole = ReadFile(model_);
+  const std::string cut = folder_ / "cut.lbm", head = folder_ / "head.lbm";
+  for (const char* width : {"1", "2", "4", "8"}) {
+    const size_t bytes = FileBytes(described, width);
+    EXPECT_EQ(FileBytes(converted.out, width), bytes);
+    ExpectSays(Run({"--truncate", width, model_, cut}), "widths 1");
+    ASSERT_EQ(ReadFile(cut), std::vector<uint8_t>(whole.begin(),
+                                                  whole.begin() + static_cast<ptrdiff_t>(bytes)));
+    ExpectSays(Run({"--describe", cut}), std::string("at width ") + width + ":");
+  }
+  EXPECT_EQ(ReadFile(cut).size(), whole.size());
+  ASSERT_EQ(Run({"--truncate", "2", model_, cut}).status, 0);
+  ExpectSays(Run({"--truncate", "1", cut, head}), "widths 1\n");
+  fs::remove(head);
+  const ProgramResult gone = Run({"--truncate", "4", cut, head});
+  EXPECT_EQ(gone.status, 1);
+  EXPECT_NE(gone.error_line().find("the file ends before the weights of width 4, it has those of "
+                                   "1 2"),
+            std::string::npos)
+      << gone.error;
+  EXPECT_FALSE(fs::exists(head));
+  ExpectUsageError(Run({"--truncate", "3", model_, head}), "has 1 2 4 8");
+  ExpectUsageError(Run({"--truncate", "2", model_, model_}), "would be overwritten");
+  ExpectUsageError(Run({"--truncate", "2", "--widths", "2", model_, head}), "--widths");
+  ASSERT_EQ(Convert({"--widths", "4"}).status, 0);
+  EXPECT_EQ(Run({"--truncate", "4", model_, head}).status, 1) << "nothing to cut";
 }
 
 TEST_F(LbconvertTest, ANetworkThatCannotBeSwitchedHasNoWidths) {
-  ExpectRefused(Convert({"--width", "2"}), "has no width 2, expected none");
+  ExpectRefused(Convert({"--widths", "2"}), "has no width 2, expected none");
 }
 
 // Training divided the stem's weights by the deviations of its own preprocessing (methods.md 8a).

@@ -2,20 +2,25 @@
 // that its numbers are the same bytes whatever computes them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <set>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
 
 #include "apps/random_model.h"
+#include "converter/emit.h"
+#include "converter/passes.h"
 #include "images/file.h"
 #include "images/npy.h"
 #include "images/preprocess.h"
 #include "images/write.h"
 #include "schema/crc32c.h"
+#include "tests/fitted_network.h"
 #include "tests/image_files.h"
 #include "tests/run_program.h"
 
@@ -380,6 +385,163 @@ TEST_F(LbrunTest, AFullDiskIsOneLine) {
   const ProgramResult result = Run({model_, image_, "--logits", "/dev/full"});
   EXPECT_EQ(result.status, 1);
   EXPECT_TRUE(result.error_line().starts_with("lbrun: /dev/full")) << result.error;
+}
+
+// --------------------------------------------------------------------------- several widths
+
+const std::vector<int> kWidths = {1, 2, 8};
+
+// Of random weights; a file of these widths, or of one of them.
+std::vector<uint8_t> SwitchedBytes(const std::vector<int>& widths) {
+  const Network network =
+      BuildNetwork("any-precision/resnet20", ParseArguments("blocks=1,1 channels=8,16 expansion=1"));
+  const Preprocessing input = FromText(DefaultsOf(network).preprocessing, "defaults");
+  const StateDict tensors = RandomTensors(network);
+  std::deque<Graph> graphs;
+  std::vector<LoweredGraph> lowered;
+  for (const int width : widths) {
+    graphs.push_back(
+        Import(network, tensors, {Stem::kI24, input.mean, input.std, width}, nullptr));
+    lowered.push_back(Lower(graphs.back()));
+    for (const Pass& pass : Passes()) pass.run(lowered.back());
+  }
+  NestPlanes(lowered);
+  ModelTexts texts;
+  texts.preprocessing = DefaultsOf(network).preprocessing;
+  texts.widths = widths;
+  return Emit(lowered, texts);
+}
+
+class LbrunWidthsTest : public LbrunTest {
+ protected:
+  LbrunWidthsTest() { WriteFile(model_, SwitchedBytes(kWidths)); }
+};
+
+TEST_F(LbrunWidthsTest, EachWidthIsTheModelOfThatWidthAlone) {
+  const std::string alone = folder_ / "alone.lbm", images = Images(kSlow ? 2 : 6);
+  std::set<std::string> different;
+  for (const int width : kWidths) {
+    WriteFile(alone, SwitchedBytes({width}));
+    const std::vector<uint8_t> want = Logits({alone, images});
+    for (const std::string& isa : Isas())
+      EXPECT_EQ(Logits({model_, images, "--width", std::to_string(width), "--isa", isa}), want);
+    different.emplace(want.begin(), want.end());
+  }
+  EXPECT_EQ(different.size(), 3u);
+  EXPECT_EQ(RunJson({model_, image_})["width"], 8);
+  EXPECT_EQ(RunJson({model_, image_, "--width", "2"})["width"], 2);
+}
+
+TEST_F(LbrunWidthsTest, AutoGoesOnOnlyWhereTheMarginIsSmall) {
+  const std::string images = Images(6);
+  std::vector<std::vector<float>> margins;
+  for (const int width : kWidths) {
+    std::vector<float>& own = margins.emplace_back();
+    const nlohmann::json json = RunJson({model_, images, "--width", std::to_string(width)});
+    for (const auto& result : json["results"])
+      own.push_back(result["classes"][0]["logit"].get<float>() -
+                    result["classes"][1]["logit"].get<float>());
+  }
+  std::vector<float> sorted = margins[0];
+  std::sort(sorted.begin(), sorted.end());
+  for (const float margin : {0.0f, sorted[3], 1e9f}) {
+    const nlohmann::json json =
+        RunJson({model_, images, "--width", "auto", "--margin", std::to_string(margin)});
+    EXPECT_EQ(json["width"], "auto");
+    for (size_t i = 0; i < 6; ++i) {
+      size_t w = 0;
+      while (w < 2 && margins[w][i] < std::stof(std::to_string(margin))) ++w;
+      EXPECT_EQ(json["results"][i]["width"], kWidths[w]) << "margin " << margin << " image " << i;
+    }
+  }
+}
+
+TEST_F(LbrunWidthsTest, EvaluationShowsAccuracyAgainstCost) {
+  const std::string images = Images(6), labels = Labels(6, 10);
+  const nlohmann::json json = RunJson({model_, "--eval", images, labels, "--width", "auto"});
+  ASSERT_EQ(json["widths"].size(), 3u);
+  for (size_t w = 0; w < 3; ++w) {
+    EXPECT_EQ(json["widths"][w]["width"], kWidths[w]);
+    const nlohmann::json alone =
+        RunJson({model_, "--eval", images, labels, "--width", std::to_string(kWidths[w])});
+    EXPECT_EQ(json["widths"][w]["top1"], alone["top1"]);
+    EXPECT_EQ(json["widths"][w]["top5"], alone["top5"]);
+  }
+  EXPECT_GE(json["margins"].size(), 2u);
+  double runs = 0, cost = 0;
+  for (const auto& row : json["margins"]) {
+    EXPECT_GE(row["runs"].get<double>(), runs);
+    EXPECT_GE(row["us"].get<double>(), cost);
+    runs = row["runs"];
+    cost = row["us"];
+    double all = 0;
+    for (const auto& share : row["answered"]) all += share.get<double>();
+    EXPECT_NEAR(all, 100, 1e-3);
+  }
+  // At the ends, the policy is the narrowest width, or the widest after all others.
+  for (const bool never : {true, false}) {
+    const char* const margin = never ? "0" : "1e9";
+    const nlohmann::json one =
+        RunJson({model_, "--eval", images, labels, "--width", "auto", "--margin", margin});
+    ASSERT_EQ(one["margins"].size(), 1u);
+    EXPECT_EQ(one["margins"][0]["runs"], never ? 1 : 3);
+    EXPECT_EQ(one["margins"][0]["top1"], one["widths"][never ? 0 : 2]["top1"]);
+    EXPECT_EQ(Logits({model_, "--eval", images, labels, "--width", "auto", "--margin", margin}),
+              Logits({model_, images, "--width", never ? "1" : "8"}));
+  }
+  const ProgramResult text = Run({model_, "--eval", images, labels, "--width", "auto"});
+  EXPECT_NE(text.out.find("us an image"), std::string::npos) << text.out << text.error;
+}
+
+TEST_F(LbrunWidthsTest, SettingAnotherWidthTakesNoTimeToSpeakOf) {
+  const nlohmann::json json = RunJson({model_, "--bench", "--runs", "5"});
+  ASSERT_EQ(json["widths"].size(), 3u);
+  for (const auto& width : json["widths"])
+    EXPECT_LT(json["switch_us"].get<double>(), 0.05 * width["min_us"].get<double>());
+  const ProgramResult one = Run({model_, "--bench", "--runs", "2", "--width", "2"});
+  EXPECT_TRUE(one.out.starts_with("width 2, ")) << one.out;
+}
+
+TEST_F(LbrunWidthsTest, ExplainSaysWhereTheFileMayEnd) {
+  const ProgramResult result = Run({model_, "--explain", "--width", "2"});
+  EXPECT_NE(result.out.find("2x2"), std::string::npos) << result.out;
+  std::istringstream lines(result.out);
+  std::vector<size_t> ends;
+  for (std::string line, width, bytes; std::getline(lines, line);) {
+    std::istringstream words(line);
+    if (!(words >> width >> bytes) || ends.size() >= 3 ||
+        width != std::to_string(kWidths[ends.size()]))
+      continue;
+    std::erase(bytes, ',');
+    ends.push_back(std::stoul(bytes));
+  }
+  ASSERT_EQ(ends.size(), 3u) << result.out;
+  std::vector<uint8_t> file = ReadFile(model_);
+  EXPECT_EQ(ends[2], file.size());
+  file.resize(ends[1]);
+  const std::string cut = folder_ / "cut.lbm";
+  WriteFile(cut, file);
+  EXPECT_EQ(RunJson({cut, image_})["width"], 2);
+  EXPECT_EQ(Logits({cut, image_, "--width", "1"}), Logits({model_, image_, "--width", "1"}));
+  ExpectRefused({cut, image_, "--width", "8"},
+                "the file ends before the weights of width 8, it has those of 1 2");
+  ExpectRefused({cut, "--explain", "--width", "8"}, "before the weights of width 8");
+  ExpectRefused({cut, image_, "--width", "4"}, "has 1 2", 2);
+  file.pop_back();
+  WriteFile(cut, file);
+  ExpectRefused({cut, image_}, "a segment is cut off");
+  ExpectRefused({cut, image_, "--width", "8"}, "a segment is cut off");
+}
+
+TEST_F(LbrunWidthsTest, WrongUsageOfWidths) {
+  ExpectRefused({model_, image_, "--width", "auto"}, "needs --margin", 2);
+  ExpectRefused({model_, image_, "--margin", "1"}, "--margin", 2);
+  ExpectRefused({model_, image_, "--width", "auto", "--margin", "1", "--profile"}, "excludes", 2);
+  ExpectRefused({model_, image_, "--width", "3"}, "--width 3: " + model_ + " has 1 2 8", 2);
+  ExpectRefused({model_, image_, "--width", "most"}, "--width", 2);
+  ExpectRefused({model_, image_, "--width", "0"}, "--width", 2);
+  WriteFile(model_, ModelBytes(kResNet, Stem::kI24));
+  ExpectRefused({model_, image_, "--width", "auto", "--margin", "1"}, "has one width", 2);
 }
 
 // -------------------------------------------------------------------------------- wrong usage

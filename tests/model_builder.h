@@ -110,6 +110,13 @@ struct ModelFile {
     return result;
   }
 
+  // Of Weighted planes.
+  static void SetWeighted(lbm::ConvT& conv, std::vector<uint8_t> weights, int bits, int offset) {
+    conv.plane_weights = std::move(weights);
+    conv.bits = static_cast<uint8_t>(bits);
+    conv.offset = static_cast<uint8_t>(offset);
+  }
+
   lbm::ConvT& AddConv(int input, const Window& w, lbm::WeightKind kind, uint32_t channels,
                       std::vector<uint32_t> planes) {
     lbm::ConvT conv;
@@ -176,6 +183,53 @@ struct ModelFile {
     stage.slopes = std::make_unique<lbm::Floats>(AddFloats(slopes));
   }
 
+  // ---- several widths, the narrowest first: each is built, with its own input and output, and
+  // ended. Segments are for all of them.
+
+  void EndWidth(uint8_t bits) {
+    lbm::ProgramT width;
+    width.ops = std::move(table.ops);
+    width.tensors = std::move(table.tensors);
+    const size_t inputs = first_ ? first_->inputs.size() : 0;
+    const size_t outputs = first_ ? first_->outputs.size() : 0;
+    for (size_t i = inputs; i < table.inputs.size(); ++i)
+      width.inputs.push_back(table.inputs[i]->tensor);
+    for (size_t i = outputs; i < table.outputs.size(); ++i)
+      width.outputs.push_back(table.outputs[i]->tensor);
+    table.ops.clear();
+    table.tensors.clear();
+    if (!first_) {
+      table.widths = {bits};
+      first_ = std::make_shared<lbm::ProgramT>(std::move(width));
+      return;
+    }
+    table.inputs.resize(inputs);
+    table.outputs.resize(outputs);
+    table.widths.push_back(bits);
+    table.programs.push_back(std::make_unique<lbm::ProgramT>(std::move(width)));
+  }
+  // To be called when all widths are there.
+  void JoinWidths() {
+    table.ops = std::move(first_->ops);
+    table.tensors = std::move(first_->tensors);
+  }
+  // A model of width `i` alone.
+  ModelFile OneWidth(size_t i) const {
+    ModelFile one = *this;
+    one.table.widths = {table.widths[i]};
+    if (i > 0) {
+      lbm::ProgramT& program = *one.table.programs[i - 1];
+      one.table.ops = std::move(program.ops);
+      one.table.tensors = std::move(program.tensors);
+      for (size_t k = 0; k < program.inputs.size(); ++k)
+        one.table.inputs[k]->tensor = program.inputs[k];
+      for (size_t k = 0; k < program.outputs.size(); ++k)
+        one.table.outputs[k]->tensor = program.outputs[k];
+    }
+    one.table.programs.clear();
+    return one;
+  }
+
   // ---- writing
 
   std::vector<uint8_t> Bytes() const {
@@ -237,6 +291,8 @@ struct ModelFile {
     }
     return AddSegment(std::move(bytes));
   }
+  std::shared_ptr<lbm::ProgramT> first_;  // until JoinWidths
+
   static size_t Pack(const lbm::ModelT& table, std::vector<uint8_t>* bytes) {
     flatbuffers::FlatBufferBuilder builder;
     builder.Finish(lbm::Model::Pack(builder, &table));

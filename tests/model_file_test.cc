@@ -2,7 +2,9 @@
 // status and sentence.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
+#include <map>
 #include <limits>
 #include <set>
 #include <span>
@@ -20,14 +22,16 @@ struct Opened {
   std::string op_name;
 };
 
-// Opens a file as far as possible.
-Opened Open(const std::vector<uint8_t>& file, bool skip_checksums = false) {
+// Opens a file as far as possible; `widths` receives those it has.
+Opened Open(const std::vector<uint8_t>& file, bool skip_checksums = false, int bits = 0,
+            std::vector<int>* widths = nullptr) {
   AlignedBytes memory(file);
   lbrt_error error = {};
   error.struct_size = sizeof(error);
   lbrt_model_options options = {};
   options.struct_size = sizeof(options);
   options.skip_checksums = skip_checksums ? 1 : 0;
+  options.bits = bits;
   options.error = &error;
   size_t bytes = 0;
   lbrt_status status = lbrt_model_bytes(memory.data(), file.size(), &options, &bytes);
@@ -36,6 +40,10 @@ Opened Open(const std::vector<uint8_t>& file, bool skip_checksums = false) {
     const lbrt_model* model = nullptr;
     status =
         lbrt_model_open(memory.data(), file.size(), &options, model_memory.data(), bytes, &model);
+    lbrt_info info = {};
+    info.struct_size = sizeof(info);
+    if (status == LBRT_OK && widths != nullptr && lbrt_model_info(model, &info) == LBRT_OK)
+      widths->assign(info.widths, info.widths + info.width_count);
   }
   if (status == LBRT_OK) return {status, "", -1, ""};
   EXPECT_NE(nullptr, error.what);
@@ -151,11 +159,11 @@ const Rule kRules[] = {
      [](auto& f) {
        for (int i = 0; i < 1024; ++i) f.AddTensor(lbm::TensorType::F32);
      }},
-    {"a model has one width unless a feature says otherwise", -1,
+    {"a model has not one width for each of its programs", -1,
      [](auto& f) {
        f.table.widths = {1, 2};
      }},
-    {"a model has one width unless a feature says otherwise", -1,
+    {"a model has not one width for each of its programs", -1,
      [](auto& f) { f.table.widths = {}; }},
     {"a tensor of unknown type", -1,
      [](auto& f) { f.table.tensors[1]->type = static_cast<lbm::TensorType>(9); }},
@@ -308,7 +316,7 @@ const Rule kCodesRules[] = {
     {"no convolution of such weights with an input of such a type", 1,
      [](auto& f) { Conv(f, 1).kind = lbm::WeightKind::Float; }},
     {"unknown kind of weights", 1,
-     [](auto& f) { Conv(f, 1).kind = static_cast<lbm::WeightKind>(5); }},
+     [](auto& f) { Conv(f, 1).kind = static_cast<lbm::WeightKind>(6); }},
     {"weights have too few or too many planes", 1, [](auto& f) { Conv(f, 1).planes.pop_back(); }},
     {"weights have too few or too many planes", 1, [](auto& f) { Conv(f, 1).planes.push_back(0); }},
     {"weights have too few or too many planes", 7, [](auto& f) { Conv(f, 7).planes.pop_back(); }},
@@ -394,6 +402,82 @@ const Rule kCodesRules[] = {
     {"makes a tensor of another type", 5, [](auto& f) { Concat(f).output = 9; }},
 };
 
+void Fill(std::vector<std::unique_ptr<lbm::TensorT>>& tensors) {
+  for (auto& tensor : tensors)
+    if (tensor == nullptr) tensor = std::make_unique<lbm::TensorT>();
+}
+lbm::ProgramT& Program(ModelFile& file, size_t i) { return *file.table.programs[i]; }
+lbm::ConvT& WeightedConv(ModelFile& file) { return *Program(file, 1).ops[1]->body.AsConv(); }
+
+// Of TinyWidthsModel; ops are those of the widest, whose names the others have too.
+const Rule kWidthsRules[] = {
+    {"a model has not one width for each of its programs", -1,
+     [](auto& f) { f.table.programs.pop_back(); }},
+    {"a model has not one width for each of its programs", -1,
+     [](auto& f) { f.table.widths.push_back(9); }},
+    {"widths are out of range or order", -1, [](auto& f) { f.table.widths[1] = 1; }},
+    {"widths are out of range or order", -1, [](auto& f) { f.table.widths[0] = 0; }},
+    {"widths are out of range or order", -1, [](auto& f) { f.table.widths[2] = 33; }},
+    {"widths are out of range or order", -1, [](auto& f) { f.table.widths[2] = 3; }},
+    {"a width has other inputs or outputs than the first", -1,
+     [](auto& f) { Program(f, 0).inputs.push_back(0); }},
+    {"a width has other inputs or outputs than the first", -1,
+     [](auto& f) { Program(f, 1).outputs.clear(); }},
+    {"a graph input names a tensor that does not exist", -1,
+     [](auto& f) { Program(f, 1).inputs[0] = 99; }},
+    {"a graph output names a tensor that does not exist", -1,
+     [](auto& f) { Program(f, 1).outputs[0] = 6; }},
+    {"a graph output must be f32", -1, [](auto& f) { Program(f, 1).outputs[0] = 2; }},
+    {"a graph input differs between widths", -1,
+     [](auto& f) { Program(f, 1).tensors[0]->shape[1] = 5; }},
+    {"a graph input differs between widths", -1,
+     [](auto& f) { Program(f, 1).tensors[0]->type = lbm::TensorType::F32; }},
+    {"a graph output differs between widths", -1,
+     [](auto& f) {
+       f.table.labels.clear();
+       Program(f, 1).outputs[0] = 3;
+     }},
+    {"two graph outputs of a model of several widths name the same tensor", -1,
+     [](auto& f) {
+       f.table.outputs.push_back(std::make_unique<lbm::PortT>(*f.table.outputs[0]));
+       for (auto& program : f.table.programs) program->outputs.push_back(4);
+     }},
+    {"too many tensors", -1,
+     [](auto& f) { Program(f, 0).tensors.resize(1025), Fill(Program(f, 0).tensors); }},
+    {"too many ops or tensors in all", -1,
+     [](auto& f) {
+       for (size_t i = 0; i < 2; ++i)
+         Program(f, i).tensors.resize(1024), Fill(Program(f, i).tensors);
+     }},
+    {"a tensor that no op makes", -1,
+     [](auto& f) { Program(f, 1).tensors.resize(7), Fill(Program(f, 1).tensors); }},
+    {"weighted planes of too few or too many bits", 1, [](auto& f) { WeightedConv(f).bits = 9; }},
+    {"weighted planes of too few or too many bits", 1, [](auto& f) { WeightedConv(f).bits = 1; }},
+    {"the offset of weighted planes is too large", 1,
+     [](auto& f) {
+       WeightedConv(f).bits = 7;
+       for (uint8_t& w : WeightedConv(f).plane_weights) w = 1;
+     }},
+    {"not one weight for each plane", 1, [](auto& f) { WeightedConv(f).plane_weights.pop_back(); }},
+    {"not one weight for each plane", 1, [](auto& f) { WeightedConv(f).plane_weights.clear(); }},
+    {"the weight of a plane is out of range", 1,
+     [](auto& f) { WeightedConv(f).plane_weights[3] = 0; }},
+    {"the weight of a plane is out of range", 1,
+     [](auto& f) { WeightedConv(f).bits = 4, WeightedConv(f).offset = 1; }},
+    {"weights of planes that are not weighted", 1,
+     [](auto& f) {
+       WeightedConv(f).kind = lbm::WeightKind::Odd;
+       WeightedConv(f).planes.pop_back();
+     }},
+    {"weights have too few or too many planes", 1,
+     [](auto& f) { WeightedConv(f).planes.assign(11, 2); }},
+    {"names a segment that does not exist", 1, [](auto& f) { WeightedConv(f).planes[8] = 99; }},
+    {"a segment has another size than its weights", 1,
+     [](auto& f) { f.segments[WeightedConv(f).planes[8]].pop_back(); }},
+    {"the padding bits of a weight row are not zero", 1,
+     [](auto& f) { f.segments[WeightedConv(f).planes[8]][7] |= 0x80; }},
+};
+
 void ExpectRefused(const ModelFile& good, std::span<const Rule> rules) {
   EXPECT_EQ("", Open(good.Bytes()).what);
   for (const Rule& rule : rules) {
@@ -412,6 +496,71 @@ void ExpectRefused(const ModelFile& good, std::span<const Rule> rules) {
 TEST(ModelFile, EveryRuleOfTheFormatIsKept) {
   ExpectRefused(TinyModel(), kRules);
   ExpectRefused(TinyCodesModel(), kCodesRules);
+  ExpectRefused(TinyWidthsModel(), kWidthsRules);
+}
+
+// What a file of so many bytes may be: it ends behind a segment, or in the zeros behind that.
+TEST(ModelFile, OfSeveralWidthsItHasThoseWhoseWeightsAreThere) {
+  const std::vector<uint8_t> file = TinyWidthsModel().Bytes();
+  lbm::Header header;
+  std::memcpy(&header, file.data(), sizeof(header));
+  const auto& segments = *lbm::GetModel(file.data() + sizeof(header))->segments();
+  std::map<size_t, int> opened;  // how often, by number of widths
+  for (size_t size = 0; size <= file.size(); ++size) {
+    uint32_t whole = 0;  // segments that are all there, and whether nothing follows them
+    while (whole < segments.size() &&
+           segments.Get(whole)->offset() + segments.Get(whole)->size() <= size)
+      ++whole;
+    const bool ends =
+        whole > 0 && (whole == segments.size() || size <= segments.Get(whole)->offset());
+    const std::vector<int> want = whole == 20   ? std::vector<int>{1, 4, 8}
+                                  : whole >= 12 ? std::vector<int>{1, 4}
+                                  : whole >= 6  ? std::vector<int>{1}
+                                                : std::vector<int>{};
+    const std::vector<uint8_t> cut = {file.begin(), file.begin() + static_cast<ptrdiff_t>(size)};
+    std::vector<int> widths;
+    const Opened result = Open(cut, false, 0, &widths);
+    if (size >= 4 && (!ends || want.empty())) {
+      ASSERT_EQ(LBRT_TRUNCATED, result.status) << size << ": " << result.what;
+      continue;
+    }
+    if (size < 4) continue;
+    ASSERT_EQ(LBRT_OK, result.status) << size << ": " << result.what;
+    ASSERT_EQ(want, widths) << size;
+    ++opened[want.size()];
+    for (const int bits : {1, 4, 8}) {
+      const bool there = std::find(want.begin(), want.end(), bits) != want.end();
+      const Opened one = Open(cut, false, bits, &widths);
+      ASSERT_EQ(there ? LBRT_OK : LBRT_TRUNCATED, one.status) << size;
+      if (there) {
+        ASSERT_EQ(std::vector<int>{bits}, widths);
+      } else {
+        ASSERT_EQ("the file ends before the weights of a width (bits)", one.what);
+      }
+    }
+    EXPECT_EQ(LBRT_OK, Open(cut, false, LBRT_WIDEST, &widths).status);
+    EXPECT_EQ(std::vector<int>{want.back()}, widths);
+    EXPECT_EQ(LBRT_BAD_WIDTH, Open(cut, false, 2).status);
+    EXPECT_EQ(LBRT_BAD_ARGUMENT, Open(cut, false, -2).status);
+  }
+  EXPECT_EQ(3u, opened.size());
+}
+
+TEST(ModelFile, ACutThatIsNoneIsNoticed) {
+  std::vector<uint8_t> file = TinyWidthsModel().Bytes();
+  lbm::Header header;
+  std::memcpy(&header, file.data(), sizeof(header));
+  const lbm::Segment next = *lbm::GetModel(file.data() + sizeof(header))->segments()->Get(6);
+  file.resize(next.offset());
+  EXPECT_EQ(LBRT_OK, Open(file).status);
+  file.back() = 1;
+  EXPECT_EQ("the bytes between segments are not zero", Open(file).what);
+  for (size_t bit = 0; bit < file.size() * 8; ++bit) {
+    std::vector<uint8_t> flipped = file;
+    flipped.back() = 0;
+    flipped[bit / 8] ^= static_cast<uint8_t>(1u << (bit % 8));
+    ASSERT_NE(LBRT_OK, Open(flipped).status) << "byte " << bit / 8 << " bit " << bit % 8;
+  }
 }
 
 TEST(ModelFile, EachFeatureIsNamedInTheMask) {
@@ -419,9 +568,10 @@ TEST(ModelFile, EachFeatureIsNamedInTheMask) {
     return lbm::UsedFeatures(*lbm::GetModel(file.Bytes().data() + sizeof(lbm::Header)));
   };
   EXPECT_EQ((1u << 7) - 1, used(TinyModel())) << "files of the first version open as before";
-  EXPECT_EQ(lbm::kKnownFeatures, used(TinyModel()) | used(TinyCodesModel()));
+  EXPECT_EQ(lbm::kKnownFeatures & ~uint64_t{lbm::kFeatureThreshold | lbm::kFeatureZero},
+            used(TinyModel()) | used(TinyCodesModel()) | used(TinyWidthsModel()));
   for (uint64_t bit = 1; bit < lbm::kKnownFeatures; bit <<= 1) {
-    ModelFile file = TinyCodesModel();
+    ModelFile file = bit < lbm::kFeatureWeightedWeights ? TinyCodesModel() : TinyWidthsModel();
     if ((used(file) & bit) == 0) continue;
     file.fewer_features = bit;
     EXPECT_EQ("the feature mask does not name what the file uses", Open(file.Bytes()).what) << bit;

@@ -1,4 +1,4 @@
-// 20,000 random mutations of each of two model files: half of them in header or table, half with
+// 20,000 random mutations of each of three model files: half of them in header or table, half with
 // the checksums made right again, so that what lies behind them is reached. Whatever still opens is
 // run: no crash, no sanitizer report. Run it with -fsanitize=address,undefined (the preset `dev`).
 #include <gtest/gtest.h>
@@ -93,22 +93,32 @@ lbrt_status OpenAndRun(const std::vector<uint8_t>& file, const char* isa, size_t
   int64_t work = 0;
   lbrt_op op = {};
   op.struct_size = sizeof(op);
-  for (size_t i = 0; lbrt_model_op(model, i, &op) == LBRT_OK; ++i) work += op.macs;
+  for (int bits = 1; bits <= 32; ++bits) {
+    const lbrt_model* at = nullptr;
+    if (lbrt_model_at(model, bits, &at) != LBRT_OK) continue;
+    for (size_t i = 0; lbrt_model_op(at, i, &op) == LBRT_OK; ++i) work += op.macs;
+  }
   EXPECT_EQ(LBRT_OK, lbrt_session_bytes(model, nullptr, &session_bytes));
   if (work > kMostWork || session_bytes > kMostMemory) return LBRT_OK;
   AlignedBytes session_memory(session_bytes);
   lbrt_session* session = nullptr;
   EXPECT_EQ(LBRT_OK,
             lbrt_session_create(model, nullptr, session_memory.data(), session_bytes, &session));
-  EXPECT_EQ(LBRT_OK, lbrt_run(session));
-  // Every byte of every output can be read.
-  lbrt_tensor output = {};
-  output.struct_size = sizeof(output);
-  for (size_t i = 0; lbrt_output(session, i, &output) == LBRT_OK; ++i) {
-    const auto count = static_cast<size_t>(int64_t{output.shape[0]} * output.shape[1] *
-                                           output.shape[2] * output.shape[3]);
-    std::vector<float> values(count);
-    EXPECT_EQ(LBRT_OK, lbrt_tensor_read(session, output.index, values.data(), count));
+  lbrt_info info = {};
+  info.struct_size = sizeof(info);
+  EXPECT_EQ(LBRT_OK, lbrt_model_info(model, &info));
+  for (uint32_t w = 0; w < info.width_count; ++w) {
+    EXPECT_EQ(LBRT_OK, lbrt_set_width(session, info.widths[w]));
+    EXPECT_EQ(LBRT_OK, lbrt_run(session));
+    // Every byte of every output can be read.
+    lbrt_tensor output = {};
+    output.struct_size = sizeof(output);
+    for (size_t i = 0; lbrt_output(session, i, &output) == LBRT_OK; ++i) {
+      const auto count = static_cast<size_t>(int64_t{output.shape[0]} * output.shape[1] *
+                                             output.shape[2] * output.shape[3]);
+      std::vector<float> values(count);
+      EXPECT_EQ(LBRT_OK, lbrt_tensor_read(session, output.index, values.data(), count));
+    }
   }
   ++*run;
   return LBRT_OK;
@@ -150,6 +160,7 @@ TEST(ModelMutation, TwentyThousandMutationsAreRefusedOrRun) {
   MutateTwentyThousandTimes(TinyModel());
 }
 TEST(ModelMutation, SoAreThoseOfAModelOfCodes) { MutateTwentyThousandTimes(TinyCodesModel()); }
+TEST(ModelMutation, SoAreThoseOfAModelOfWidths) { MutateTwentyThousandTimes(TinyWidthsModel()); }
 
 }  // namespace
 }  // namespace lbrt

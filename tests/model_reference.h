@@ -62,6 +62,12 @@ class PlainModel {
         case lbm::WeightKind::Odd:
           for (uint32_t plane : conv.planes) w = w * 2 + (bit(plane) ? 1 : -1);
           break;
+        case lbm::WeightKind::Weighted:
+          w = conv.offset;
+          for (size_t plane = 0; plane < conv.planes.size(); ++plane)
+            w += bit(conv.planes[plane]) * conv.plane_weights[plane];
+          w = 2 * (w % (1 << conv.bits)) - (1 << conv.bits) + 1;
+          break;
         case lbm::WeightKind::Ternary:
           w = bit(conv.planes[1]) == 0 ? 0 : bit(conv.planes[0]) ? 1 : -1;
           break;

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
+#include <set>
+
 #include "converter/ops.h"
 #include "images/error.h"
 #include "tests/graphs.h"
@@ -449,6 +452,81 @@ TEST(Passes, KeepEveryBitOfTheInceptions) {
     const Graph graph = fitted.Imported(Stem::kI24, 0);
     RunPasses(graph, InputOf(fitted, graph));
   }
+}
+
+// A network at all of its widths, each through the passes, then nested.
+struct Nested {
+  explicit Nested(const std::string& network) : fitted(network) {
+    for (const int width : fitted.Widths()) {
+      graphs.push_back(fitted.Imported(fitted.Stems().front(), width));
+      lowered.push_back(RunPasses(graphs.back(), InputOf(fitted, graphs.back())));
+    }
+    NestPlanes(lowered);
+  }
+  // How many planes of bits the widths of one quantized layer have in all, on average.
+  double PlanesOfALayer() const {
+    std::set<std::string> planes;
+    std::set<std::string> layers;
+    for (const LoweredGraph& width : lowered)
+      for (const LoweredGraph::Op& op : width.ops) {
+        if (op.kind != &kinds::kConv) continue;
+        const GraphNode& conv = width.node(op.body[0]);
+        if (conv.weight_kind != WeightKind::kSign && conv.weight_kind != WeightKind::kOdd) continue;
+        layers.insert(conv.name);
+        for (const auto& plane : op.planes) planes.emplace(plane.begin(), plane.end());
+      }
+    return static_cast<double>(planes.size()) / static_cast<double>(layers.size());
+  }
+
+  FittedNetwork fitted;
+  std::deque<Graph> graphs;
+  std::vector<LoweredGraph> lowered;
+};
+
+class NestedPlanes : public testing::TestWithParam<const char*> {};
+
+TEST_P(NestedPlanes, KeepEveryBitAtEveryWidth) {
+  Nested nested(GetParam());
+  for (size_t i = 0; i < nested.lowered.size(); ++i) {
+    const PlainValue input = InputOf(nested.fitted, nested.graphs[i]);
+    ExpectSameMeaning(Interpret(nested.graphs[i], input), nested.lowered[i],
+                      "width " + std::to_string(nested.fitted.Widths()[i]));
+  }
+  EXPECT_FALSE(NestPlanes(nested.lowered)) << "something is left undone";
+}
+INSTANTIATE_TEST_SUITE_P(Systems, NestedPlanes, testing::ValuesIn(kSwitchedNetworks));
+
+// methods.md 1.3: ten planes for widths 1, 2, 4 and 8, of which each prefix is a width; truncated
+// codes need no more planes than their widest; the upper bit of all codes is the same.
+TEST(Passes, WidthsShareTheirPlanes) {
+  const auto planes = [](const std::string& arguments) {
+    return Nested("any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8 " + arguments)
+        .PlanesOfALayer();
+  };
+  EXPECT_EQ(planes("widths=8"), 8);
+  EXPECT_EQ(planes("widths=1,2"), 2);
+  EXPECT_EQ(planes("widths=1,2,4"), 5);
+  EXPECT_EQ(planes("widths=1,2,4,8"), 10);
+  EXPECT_EQ(planes("widths=1,2,4,8,32"), 10);
+  EXPECT_EQ(planes("widths=4,8"), 9);
+  EXPECT_EQ(planes("widths=1,8"), 8);
+  EXPECT_EQ(planes("widths=3,6"), 7);
+  EXPECT_EQ(planes("weights=truncating widths=1,2,3,4,5,6,7,8"), 8);
+  EXPECT_EQ(planes("weights=truncating widths=3,5"), 5);
+}
+
+TEST(Passes, NestedCodesAreTheNarrowOnesAndWhatIsLeft) {
+  Nested nested("any-precision/resnet20 expansion=1 blocks=1,1 channels=8,16 size=8 widths=1,2,4,8");
+  size_t weighted = 0;
+  for (const LoweredGraph& width : nested.lowered)
+    for (const LoweredGraph::Op& op : width.ops) {
+      if (op.weighted.weights.empty()) continue;
+      ++weighted;
+      EXPECT_EQ(op.weighted.weights, (std::vector<uint8_t>{136, 68, 34, 17, 16, 8, 4, 2, 1}));
+      EXPECT_EQ(op.weighted.bits, 8);
+      EXPECT_EQ(op.weighted.offset, 256 - 8);
+    }
+  EXPECT_EQ(weighted, 4u) << "two convolutions of each block, at 8 bits only";
 }
 
 }  // namespace

@@ -61,10 +61,25 @@ inline std::vector<uint32_t> AddRandomWeights(ModelFile* file, lbm::WeightKind k
       for (int32_t& w : weights) w = 2 * w - (1 << bits) + 1;
       return file->AddOdd(weights, outputs, bits);
     }
+    // As many planes, of any bits: what they weigh is the convolution's to say.
+    case lbm::WeightKind::Weighted: {
+      std::vector<uint32_t> planes;
+      for (int i = 0; i < bits; ++i)
+        planes.push_back(file->AddSigns(RandomSigns(count, random), outputs)[0]);
+      return planes;
+    }
     case lbm::WeightKind::Fixed: break;
   }
   const int most = bits == 8 ? 127 : bits == 16 ? 32639 : 8355711;
   return file->AddFixed(RandomCodes(count, -most, most, random), bits / 8);
+}
+
+// What weighted planes weigh, and how many bits their numbers have: anything that is allowed.
+inline void SetRandomWeights(lbm::ConvT& conv, int bits, Random* random) {
+  std::vector<uint8_t> weights;
+  for (size_t i = 0; i < conv.planes.size(); ++i)
+    weights.push_back(static_cast<uint8_t>(random->Between(1, (1 << bits) - 1)));
+  ModelFile::SetWeighted(conv, weights, bits, random->Between(0, (1 << bits) - 1));
 }
 
 class RandomNetwork {
@@ -197,17 +212,19 @@ class RandomNetwork {
       kind = lbm::WeightKind::Float;
     } else if (!narrow_ && random_.Chance(x.type == lbm::TensorType::Codes ? 80 : 40)) {
       kind = random_.Among(
-          {lbm::WeightKind::Ternary, lbm::WeightKind::Odd, lbm::WeightKind::Fixed});
+          {lbm::WeightKind::Ternary, lbm::WeightKind::Odd, lbm::WeightKind::Fixed,
+           lbm::WeightKind::Weighted});
     }
-    const int bits =
-        kind == lbm::WeightKind::Fixed ? 8 * random_.Between(1, 3) : random_.Between(2, 8);
+    const int bits = kind == lbm::WeightKind::Fixed ? 8 * random_.Between(1, 3)
+                                                    : random_.Between(2, 8);
     const std::vector<uint32_t> planes =
         AddRandomWeights(&file_, kind, bits, outputs, count, &random_);
     const int classes = kind == lbm::WeightKind::Fixed
                             ? BorderRows(w, x.h).classes() * BorderColumns(w, x.w).classes()
                             : 0;
-    AddStages(file_.AddConv(x.tensor, w, kind, static_cast<uint32_t>(channels), planes),
-              Result(x, w, channels), classes);
+    lbm::ConvT& conv = file_.AddConv(x.tensor, w, kind, static_cast<uint32_t>(channels), planes);
+    if (kind == lbm::WeightKind::Weighted) SetRandomWeights(conv, random_.Between(2, 8), &random_);
+    AddStages(conv, Result(x, w, channels), classes);
   }
 
   void AddPool(const Value& x) {

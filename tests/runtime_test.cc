@@ -18,6 +18,7 @@
 #include "tests/model_builder.h"
 #include "tests/model_reference.h"
 #include "tests/random_networks.h"
+#include "tests/tiny_model.h"
 
 namespace lbrt {
 namespace {
@@ -129,9 +130,10 @@ TEST(Runtime, EveryKindOfWeightsMeetsEveryTypeOfInput) {
   const std::pair<Kind, int> kinds[] = {
       {Kind::Sign, 1}, {Kind::Ternary, 2}, {Kind::Odd, 2},   {Kind::Odd, 3},    {Kind::Odd, 4},
       {Kind::Odd, 5},  {Kind::Odd, 6},     {Kind::Odd, 7},   {Kind::Odd, 8},    {Kind::Fixed, 8},
-      {Kind::Fixed, 16}, {Kind::Fixed, 24}, {Kind::Float, 32}};
-  const char* const weights_text[] = {"1", "tern", "2", "3",  "4",   "5",  "6",
-                                      "7", "8",    "i8", "i16", "i24", "f32"};
+      {Kind::Fixed, 16}, {Kind::Fixed, 24}, {Kind::Float, 32}, {Kind::Weighted, 3},
+      {Kind::Weighted, 9}, {Kind::Weighted, 10}};
+  const char* const weights_text[] = {"1",  "tern", "2",   "3",   "4",   "5", "6", "7",
+                                      "8",  "i8",   "i16", "i24", "f32", "3", "6", "8"};
   const std::pair<int, const char*> inputs[] = {  // levels; 0: bits, -1: f32
       {-1, "f32"}, {0, "1"}, {1, "1"}, {2, "2"}, {3, "2"}, {15, "4"}, {100, "7"}, {255, "8"}};
   uint64_t seed = 0;
@@ -159,6 +161,7 @@ TEST(Runtime, EveryKindOfWeightsMeetsEveryTypeOfInput) {
                            count, &random);
       lbm::ConvT& conv =
           file.AddConv(x, w, kinds[k].first, static_cast<uint32_t>(outputs), planes);
+      if (kinds[k].first == Kind::Weighted) SetRandomWeights(conv, weights_text[k][0] - '0', &random);
       file.AddOutput(file.StoreF32(file.AddStage(conv)));
       const std::string precision = std::string(weights_text[k]) + "x" + input_text;
       ExpectPlainResults(file, {image}, precision);
@@ -412,6 +415,74 @@ TEST(Runtime, AModelSaysWhatItHoldsAndWhatWillRun) {
   EXPECT_STREQ("f32xf32", model.op(5).precision);
   EXPECT_EQ(32, model.op(3).shape[1]);
   EXPECT_EQ(2u, model.op(1).tensor_count);
+}
+
+// In any order of widths, on every instruction set: what a model of that width alone gives, from the
+// same input and in the same places.
+TEST(Runtime, SessionsSwitchBetweenWidths) {
+  const ModelFile file = TinyWidthsModel();
+  const PlainTensor image = {1, 4, 4, 1, {0, 9, 18, 255, 40, 100, 3, 77, 1, 2, 200, 90, 60, 7, 5, 4}};
+  std::vector<std::vector<float>> want;
+  for (size_t i = 0; i < 3; ++i) {
+    const ModelFile alone = file.OneWidth(i);
+    want.push_back(PlainModel(alone, {image}).tensor(5).values);
+    ExpectPlainResults(alone, {image}, "alone");
+  }
+  EXPECT_NE(want[0], want[1]);
+  EXPECT_NE(want[1], want[2]);
+  for (const std::string& isa : IsaNames()) {
+    ModelOptions options;
+    options.isa = isa.c_str();
+    const Model model(file.Bytes(), options);
+    EXPECT_EQ(8, model.info().bits);
+    Session session(model);
+    Fill(session.input(), image);
+    const uint8_t* const input = session.input().u8();
+    const float* const output = session.output().f32();
+    const auto logits = [&] {
+      session.Run();
+      return std::vector<float>(output, output + 3);
+    };
+    EXPECT_EQ(want[2], logits());
+    for (const size_t i : {0, 2, 1, 1, 0, 1, 2}) {
+      session.SetWidth(file.table.widths[i]);
+      EXPECT_EQ(want[i], logits()) << isa << ", width " << int{file.table.widths[i]};
+      EXPECT_EQ(input, session.input().u8());
+      EXPECT_EQ(output, session.output().f32());
+    }
+    EXPECT_THROW(session.SetWidth(2), Error);
+    EXPECT_EQ(want[2], logits()) << "a width that is refused changes nothing";
+  }
+}
+
+TEST(Runtime, EachWidthSaysWhatItIs) {
+  const ModelFile file = TinyWidthsModel();
+  const Model model(file.Bytes());
+  const char* const precisions[] = {"1x1", "4x4", "8x8"};
+  size_t repacked = 0, file_bytes = 0;
+  for (size_t i = 0; i < 3; ++i) {
+    const Model at = model.At(file.table.widths[i]);
+    EXPECT_EQ(file.table.widths[i], at.info().bits);
+    EXPECT_STREQ(precisions[i], at.op(1).precision);
+    EXPECT_EQ(3u, at.info().width_count);
+    EXPECT_EQ(3u, at.info().file_width_count);
+    EXPECT_EQ(model.info().arena_bytes, at.info().arena_bytes);
+    EXPECT_EQ(model.info().repacked_bytes, at.info().repacked_bytes);
+    EXPECT_GT(at.info().width_file_bytes, file_bytes);
+    file_bytes = at.info().width_file_bytes;
+    repacked += at.info().width_repacked_bytes;
+    // A model of that width alone takes as much memory for it, and no more activations.
+    ModelOptions options;
+    options.bits = file.table.widths[i];
+    const Model alone(file.Bytes(), options);
+    EXPECT_EQ(1u, alone.info().width_count);
+    EXPECT_EQ(alone.info().repacked_bytes, at.info().width_repacked_bytes);
+    EXPECT_LE(alone.info().arena_bytes, model.info().arena_bytes);
+    EXPECT_LE(Model(file.OneWidth(i).Bytes()).info().arena_bytes, alone.info().arena_bytes);
+  }
+  EXPECT_EQ(file.Bytes().size(), file_bytes);
+  EXPECT_LT(model.info().repacked_bytes, repacked) << "stem and head are shared";
+  EXPECT_THROW(model.At(3), Error);
 }
 
 TEST(Runtime, BatchHeightAndWidthCanBeChangedWhenOpening) {

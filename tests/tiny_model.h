@@ -1,4 +1,5 @@
-// Two models of some 2 KB: together they have every kind of op, weight, tensor and epilogue.
+// Three models of some 2 KB: together they have every kind of op, weight, tensor and epilogue, and
+// several widths.
 #pragma once
 
 #include "tests/random_networks.h"
@@ -94,6 +95,53 @@ inline ModelFile TinyCodesModel() {
   lbm::ConvT& head = file.AddConv(joined, Window{}, lbm::WeightKind::Fixed, 3,
                                   file.AddFixed(RandomCodes(9, -32639, 32639, &random), 2));
   file.AddOutput(file.StoreF32(file.AddStage(head)), "logits");
+  file.table.labels = {"a", "b", "c"};
+  return file;
+}
+
+// One width of TinyWidthsModel: the weights' kind and planes, and what the activations' codes reach.
+inline void AddTinyWidth(ModelFile* file, lbm::WeightKind kind, std::vector<uint32_t> planes,
+                         const std::vector<uint32_t>& stem_planes, uint32_t head_plane, int levels,
+                         Random* random) {
+  const int image = file->AddInput(lbm::TensorType::U8, {1, 4, 4, 1}, "image", "mean 0.5");
+  lbm::ConvT& stem = file->AddConv(image, SquareWindow(3, 1, 1), lbm::WeightKind::Fixed, 6,
+                                   stem_planes);
+  lbm::StageT* stage = &file->AddStage(stem);
+  file->SetAffine(*stage, RandomFloats(6, 1e-3f, random), RandomFloats(6, 1.0f, random));
+  const int stream = file->StoreF32(*stage);
+  const int codes = file->StoreCodes(*stage, static_cast<float>(levels), levels);
+  lbm::ConvT& conv = file->AddConv(codes, SquareWindow(3, 1, 1), kind, 6, std::move(planes));
+  if (kind == lbm::WeightKind::Weighted)
+    ModelFile::SetWeighted(conv, {136, 68, 34, 17, 16, 8, 4, 2, 1}, 8, 248);
+  stage = &file->AddStage(conv);
+  file->SetAffine(*stage, {0.01f}, {});
+  stage->add = stream;
+  const int pooled = file->AddAvgPool(file->StoreF32(*stage), SquareWindow(4, 1, 0));
+  lbm::ConvT& head = file->AddConv(pooled, Window{}, lbm::WeightKind::Float, 3, {head_plane});
+  file->AddOutput(file->StoreF32(file->AddStage(head)), "logits");
+}
+
+// Widths 1, 4 and 8. Tensors of each: 0 image u8 [1 4 4 1], 1 and 2 the stem's f32 and codes
+// [1 4 4 6], 3 the same of a convolution, 4 pooled, 5 the output [1 1 1 3]. Ops: 0 fixed, 1 signs,
+// odd numbers of 4 bits, weighted planes, 2 pool, 3 float. Segments, as widths need them: the
+// first has 6, the second 6 more, the third 8 more.
+inline ModelFile TinyWidthsModel() {
+  Random random(44);
+  ModelFile file;
+  constexpr size_t kWeights = 6 * 54;
+  const auto plane = [&] { return file.AddSigns(RandomSigns(kWeights, &random), 6)[0]; };
+  const auto stem = file.AddFixed(RandomCodes(6 * 9, -127, 127, &random), 1);
+  const uint32_t head = file.AddFloatWeights(RandomFloats(3 * 6, 1.0f, &random))[0];
+  std::vector<uint32_t> planes = {plane()};
+  AddTinyWidth(&file, lbm::WeightKind::Sign, planes, stem, head, 1, &random);
+  file.EndWidth(1);
+  while (planes.size() < 4) planes.push_back(plane());
+  AddTinyWidth(&file, lbm::WeightKind::Odd, planes, stem, head, 15, &random);
+  file.EndWidth(4);
+  while (planes.size() < 9) planes.push_back(plane());
+  AddTinyWidth(&file, lbm::WeightKind::Weighted, planes, stem, head, 255, &random);
+  file.EndWidth(8);
+  file.JoinWidths();
   file.table.labels = {"a", "b", "c"};
   return file;
 }

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
+#include <deque>
 
+#include "apps/model_runner.h"
 #include "converter/emit.h"
 #include "converter/passes.h"
 #include "tests/graphs.h"
@@ -43,7 +46,7 @@ Dataset TwoImages() {
 
 TEST(Verify, EveryValueOfEveryColumnIsCompared) {
   const Graph graph = SmallGraph();
-  const Verification result = Verify(AllPasses(graph), ModelOf(graph), TwoImages(), 2);
+  const Verification result = Verify(AllPasses(graph), 0, ModelOf(graph), TwoImages(), 2);
   EXPECT_EQ(result.images, 2u);
   EXPECT_EQ(result.ops, 4u);
   EXPECT_EQ(result.columns.front(), "scalar");
@@ -57,9 +60,9 @@ TEST(Verify, TheFirstOpThatDiffersIsNamed) {
   GraphNode& affine = changed.nodes[5];
   ASSERT_EQ(affine.op, GraphOp::kAffine);
   affine.b[7] += 0.125f;
-  ExpectRefusal([&] { Verify(AllPasses(graph), ModelOf(changed), TwoImages(), 2); },
+  ExpectRefusal([&] { Verify(AllPasses(graph), 0, ModelOf(changed), TwoImages(), 2); },
                 "noise[0]: isa scalar, op 1 (node4)");
-  ExpectRefusal([&] { Verify(AllPasses(graph), ModelOf(changed), TwoImages(), 2); }, "channel 7: ");
+  ExpectRefusal([&] { Verify(AllPasses(graph), 0, ModelOf(changed), TwoImages(), 2); }, "channel 7: ");
 }
 
 Dataset ImageOf(const FittedNetwork& fitted) {
@@ -78,8 +81,8 @@ void ExpectRuns(const FittedNetwork& fitted, Stem stem, int width) {
   const Graph graph = fitted.Imported(stem, width);
   const LoweredGraph lowered = AllPasses(graph);
   const std::vector<uint8_t> file = Emit(
-      lowered, {"channels = 3\nmean = 0.49 0.48 0.45\nstd = 0.25 0.24 0.26\n", {}, {}, {}, 1});
-  const Verification result = Verify(lowered, file, ImageOf(fitted), 1);
+      lowered, {"channels = 3\nmean = 0.49 0.48 0.45\nstd = 0.25 0.24 0.26\n", {}, {}, {}});
+  const Verification result = Verify(lowered, 0, file, ImageOf(fitted), 1);
   EXPECT_EQ(result.ops, lowered.ops.size());
   const auto [low, high] = std::minmax_element(result.logits.begin(), result.logits.end());
   EXPECT_LT(*low, *high);
@@ -94,6 +97,48 @@ TEST_P(VerifyNetworks, EveryStemAndWidthIsExact) {
     if (stem != fitted.Stems().front()) ExpectRuns(fitted, stem, fitted.Widths().front());
 }
 INSTANTIATE_TEST_SUITE_P(Systems, VerifyNetworks, testing::ValuesIn(kSmallNetworks));
+
+class VerifyWidths : public testing::TestWithParam<const char*> {};
+
+// All widths of one file, against the interpreter and against the files that hold one each.
+TEST_P(VerifyWidths, AreExactAndWhatEachIsAlone) {
+  const FittedNetwork fitted(GetParam());
+  const std::vector<int> widths = fitted.Widths();
+  ModelTexts texts = {"channels = 3\nmean = 0.49 0.48 0.45\nstd = 0.25 0.24 0.26\n", {}, {}, {}};
+  std::deque<Graph> graphs;
+  std::vector<LoweredGraph> lowered;
+  std::vector<std::vector<uint8_t>> alone;
+  for (const int width : widths) {
+    graphs.push_back(fitted.Imported(fitted.Stems().front(), width));
+    lowered.push_back(AllPasses(graphs.back()));
+    texts.widths = {width};
+    alone.push_back(Emit(lowered.back(), texts));
+  }
+  NestPlanes(lowered);
+  texts.widths = widths;
+  const std::vector<uint8_t> file = Emit(lowered, texts);
+  for (size_t i = 0; i < widths.size(); ++i)
+    EXPECT_EQ(Verify(lowered[i], widths[i], file, ImageOf(fitted), 1).ops, lowered[i].ops.size());
+
+  for (size_t column = 0; lbrt_isa_name(column) != nullptr; ++column) {
+    RunnerOptions options;
+    options.isa = lbrt_isa_name(column);
+    options.all_widths = true;
+    ModelRunner all(file, "all widths", options);
+    all.SetSample(ImageOf(fitted), 0);
+    for (size_t turn = 0; turn < 2 * widths.size(); ++turn) {
+      const size_t i = turn % 2 == 0 ? turn / 2 : widths.size() - 1 - turn / 2;
+      ModelRunner one(alone[i], "one width", options);
+      one.SetSample(ImageOf(fitted), 0);
+      all.SetWidth(widths[i]);
+      const std::span<const float> want = one.Run(), got = all.Run();
+      ASSERT_EQ(want.size(), got.size());
+      EXPECT_EQ(std::memcmp(want.data(), got.data(), want.size_bytes()), 0)
+          << options.isa << ", width " << widths[i];
+    }
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Systems, VerifyWidths, testing::ValuesIn(kSwitchedNetworks));
 
 TEST(Verify, EveryPairOfQuantizersIsExact) {
   for (const std::string& weights : WeightQuantizerNames()) {
@@ -118,7 +163,7 @@ TEST(Verify, OneWeightOfTheLastLayerIsEnough) {
   const Graph graph = SmallGraph();
   Graph changed = SmallGraph();
   changed.nodes.back().weights[0] += 1.0f;
-  ExpectRefusal([&] { Verify(AllPasses(graph), ModelOf(changed), TwoImages(), 2); },
+  ExpectRefusal([&] { Verify(AllPasses(graph), 0, ModelOf(changed), TwoImages(), 2); },
                 "op 3 (node9)");
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "apps/explain.h"
 #include "apps/model_runner.h"
 #include "apps/table.h"
 #include "images/error.h"
@@ -237,9 +238,15 @@ std::string DescribeOps(const ModelRunner& runner) {
   return table.Text();
 }
 
+std::string WidthText(const ModelRunner& runner) {
+  const std::string widths = WidthTable(runner);
+  return widths.empty() ? "" : widths + "\nat width " + std::to_string(runner.width()) + ":\n";
+}
+
 std::string DescribeModel(const std::string& path) {
   RunnerOptions options;
   options.isa = "scalar";
+  options.all_widths = true;
   const ModelRunner runner(path, options);  // verifies all checksums
   lbrt_tensor input = {}, output = {};
   input.struct_size = output.struct_size = sizeof input;
@@ -252,7 +259,7 @@ std::string DescribeModel(const std::string& path) {
 
   std::string text = Printable(path) + ": model, " + Number(runner.file_bytes()) + " bytes, " +
                      Number(info.weight_bytes) + " of them weights; its checksums hold; features " +
-                     features + "\n\n" + DescribeOps(runner) + "\ninput: " + TensorText(input) +
+                     features + "\n\n" + WidthText(runner) + DescribeOps(runner) + "\ninput: " + TensorText(input) +
                      "\noutput: " + TensorText(output) + "\n";
   if (input.preprocessing != nullptr) text += KeyText("preprocessing", input.preprocessing);
   text += KeyText("labels", Joined(runner.labels(), ", "));

@@ -18,8 +18,10 @@ namespace {
 // One instruction set's runs: what the network was given, and every value the ops stored.
 class Recorder {
  public:
-  Recorder(const std::vector<uint8_t>& file, const std::string& isa)
-      : isa_(isa), runner_(file, "the converted model", Options(isa)) {}
+  Recorder(const std::vector<uint8_t>& file, const std::string& isa, int width)
+      : isa_(isa), runner_(file, "the converted model", Options(isa)) {
+    if (width != 0) runner_.SetWidth(width);
+  }
 
   void Run(const Dataset& data, size_t i) {
     runner_.SetSample(data, i);
@@ -36,6 +38,7 @@ class Recorder {
   RunnerOptions Options(const std::string& isa) {
     RunnerOptions options;
     options.isa = isa;
+    options.all_widths = true;
     options.observer = Observe;
     options.observer_context = this;
     return options;
@@ -119,16 +122,17 @@ void Compare(const std::string& where, const GraphNode& node, const std::vector<
 
 }  // namespace
 
-Verification Verify(const LoweredGraph& lowered, const std::vector<uint8_t>& file,
+Verification Verify(const LoweredGraph& lowered, int width, const std::vector<uint8_t>& file,
                     const Dataset& data, size_t images) {
   Verification result;
   result.images = images;
   result.ops = lowered.ops.size();
   std::vector<std::unique_ptr<Recorder>> recorders;  // observed by address
   for (size_t i = 0; lbrt_isa_name(i) != nullptr; ++i) {
-    recorders.push_back(std::make_unique<Recorder>(file, lbrt_isa_name(i)));
+    recorders.push_back(std::make_unique<Recorder>(file, lbrt_isa_name(i), width));
     result.columns.push_back(lbrt_isa_name(i));
   }
+  const std::string at_width = width != 0 ? ", width " + std::to_string(width) : "";
   const std::vector<int> values = StoredValues(lowered);
   Progress progress("verifying", images);
   for (size_t image = 0; image < images; ++image) {
@@ -140,7 +144,7 @@ Verification Verify(const LoweredGraph& lowered, const std::vector<uint8_t>& fil
           const size_t tensor = static_cast<size_t>(
               std::lower_bound(values.begin(), values.end(), value) - values.begin());
           const GraphNode& node = lowered.node(value);
-          Compare(data.name(image) + ": isa " + recorder->isa() + ", op " + std::to_string(op) +
+          Compare(data.name(image) + ": isa " + recorder->isa() + at_width + ", op " + std::to_string(op) +
                       " (" + lowered.node(lowered.ops[op].nodes[0]).name + "), value " + node.name,
                   node, AsFloats(want[static_cast<size_t>(value)]), recorder->value(tensor));
         }

@@ -16,10 +16,14 @@ struct Verification {
   std::vector<float> logits;         // [images classes]
 };
 
-// Runs `file`, which was made from `lowered`, on the first `images` samples with every instruction
-// set, and compares every value that an op stores with the graph's, bit by bit. Throws InputError
-// naming the first op that differs.
-Verification Verify(const LoweredGraph& lowered, const std::vector<uint8_t>& file,
+// Runs `file`, which was made from `lowered` at `width` (and others; 0: it has one), on the first
+// `images` samples with every instruction set, and compares every value that an op stores with the
+// graph's, bit by bit. Throws InputError naming the first op that differs.
+Verification Verify(const LoweredGraph& lowered, int width, const std::vector<uint8_t>& file,
                     const Dataset& data, size_t images);
+inline Verification Verify(const LoweredGraph& lowered, const std::vector<uint8_t>& file,
+                           const Dataset& data, size_t images) {
+  return Verify(lowered, 0, file, data, images);
+}
 
 }  // namespace lbrt

@@ -31,8 +31,21 @@ Refusal MakeTensor(const OpView& view, int64_t index, lbm::TensorType type, cons
   return {};
 }
 
+namespace {
+
+Refusal CheckExists(const FileView& file, uint32_t segment) {
+  const size_t all = file.table->segments() ? file.table->segments()->size() : 0;
+  if (segment >= all) return {"names a segment that does not exist", -1, segment};
+  if (file.segments_needed != nullptr && *file.segments_needed <= segment)
+    *file.segments_needed = segment + 1;
+  if (segment < file.segment_count) return {};
+  return {"the file ends before its weights", -1, -1, LBRT_TRUNCATED};
+}
+
+}  // namespace
+
 Refusal CheckFiniteFloats(const FileView& file, uint32_t segment, uint32_t offset, int64_t count) {
-  if (segment >= file.segments()) return {"names a segment that does not exist", -1, segment};
+  if (Refusal r = CheckExists(file, segment)) return r;
   if (offset % sizeof(float) != 0) return {"floats are not aligned", -1, offset};
   if (offset + count * int64_t{sizeof(float)} > file.segment(segment).size())
     return {"floats reach behind their segment", file.segment(segment).size(),
@@ -47,7 +60,7 @@ Refusal CheckFiniteFloats(const FileView& file, uint32_t segment, uint32_t offse
 }
 
 Refusal CheckSegment(const FileView& file, uint32_t segment, int64_t bytes) {
-  if (segment >= file.segments()) return {"names a segment that does not exist", -1, segment};
+  if (Refusal r = CheckExists(file, segment)) return r;
   if (file.segment(segment).size() != bytes)
     return {"a segment has another size than its weights", bytes, file.segment(segment).size()};
   return {};

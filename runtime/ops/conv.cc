@@ -19,6 +19,7 @@ constexpr const ConvSum* kSums[][4] = {
     /* Fixed   */ {&kFixedSum, &kFloatSum, &kCodesSum, &kCodesSum},
     /* Ternary */ {nullptr, &kFloatSum, &kCodesSum, &kCodesSum},
     /* Odd     */ {nullptr, &kFloatSum, &kCodesSum, &kCodesSum},
+    /* Weighted */ {nullptr, &kFloatSum, &kCodesSum, &kCodesSum},
 };
 static_assert(std::size(kSums) == static_cast<size_t>(lbm::WeightKind::MAX) + 1 &&
               std::size(kSums[0]) == static_cast<size_t>(lbm::TensorType::MAX) + 1);
@@ -33,7 +34,7 @@ struct Storage {
   uint32_t least_planes, most_planes;
   int64_t element_bits;
   bool most_significant_first;  // kernels want the least significant plane first
-  const char* name[8];          // for people, by planes
+  const char* name[8];          // for people, by planes, or by bits where weights have some
 };
 constexpr Storage kStorage[] = {
     {WeightForm::kSigns, 1, 1, 1, false, {"1"}},
@@ -41,6 +42,7 @@ constexpr Storage kStorage[] = {
     {WeightForm::kLimbs, 1, 3, 8, true, {"i8", "i16", "i24"}},
     {WeightForm::kTernary, 2, 2, 1, false, {"", "tern"}},
     {WeightForm::kOdd, 2, 8, 1, true, {"", "2", "3", "4", "5", "6", "7", "8"}},
+    {WeightForm::kWeighted, 2, kMostPlanes, 1, false, {"", "2", "3", "4", "5", "6", "7", "8"}},
 };
 static_assert(std::size(kStorage) == std::size(kSums));
 
@@ -70,11 +72,33 @@ Refusal CheckBits(const FileView& file, const lbm::Conv& conv, int64_t elements)
   return {};
 }
 
+// What only weighted planes have.
+Refusal CheckWeighted(const lbm::Conv& conv) {
+  const auto* weights = conv.plane_weights();
+  if (conv.kind() != lbm::WeightKind::Weighted) {
+    if (weights != nullptr || conv.bits() != 0 || conv.offset() != 0)
+      return {"weights of planes that are not weighted"};
+    return {};
+  }
+  if (conv.bits() < 2 || conv.bits() > 8)
+    return {"weighted planes of too few or too many bits", 8, conv.bits()};
+  const int levels = (1 << conv.bits()) - 1;
+  if (conv.offset() > levels)
+    return {"the offset of weighted planes is too large", levels, conv.offset()};
+  if (weights == nullptr || weights->size() != conv.planes()->size())
+    return {"not one weight for each plane", conv.planes()->size(), weights ? weights->size() : 0};
+  for (const uint8_t weight : *weights)
+    if (weight < 1 || weight > levels)
+      return {"the weight of a plane is out of range", levels, weight};
+  return {};
+}
+
 Refusal CheckPlanes(const FileView& file, const lbm::Conv& conv, int64_t elements) {
   const auto& planes = *conv.planes();
   const Storage& storage = StorageOf(conv);
   if (planes.size() < storage.least_planes || planes.size() > storage.most_planes)
     return {"weights have too few or too many planes", storage.most_planes, planes.size()};
+  if (Refusal r = CheckWeighted(conv)) return r;
   for (uint32_t plane : planes)
     if (Refusal r = CheckSegment(file, plane, RowBytes(storage, elements) * conv.channels()))
       return r;
@@ -89,10 +113,11 @@ Refusal CheckSums(const lbm::Conv& conv, const ArenaTensor& x, int64_t elements)
     return conv.zero() != 0 ? Refusal{"a code that means 0, of an input that has no codes"}
                             : Refusal{};
   if (conv.kind() == lbm::WeightKind::Fixed && conv.zero() == 0) return {};
-  const bool odd = conv.kind() == lbm::WeightKind::Odd;
-  const int64_t most_weight = conv.kind() == lbm::WeightKind::Fixed ? 128
-                              : odd ? (int64_t{1} << conv.planes()->size()) - 1
-                                    : 1;
+  const uint32_t bits = conv.kind() == lbm::WeightKind::Odd ? conv.planes()->size()
+                        : conv.kind() == lbm::WeightKind::Weighted ? conv.bits()
+                        : conv.kind() == lbm::WeightKind::Fixed    ? 8
+                                                                   : 1;
+  const int64_t most_weight = (int64_t{1} << bits) - 1;
   const int64_t most = elements * most_weight * (int64_t{x.levels} + conv.zero());
   if (most > INT32_MAX) return {"sums can be too large for 32 bits", INT32_MAX, most};
   return {};
@@ -151,7 +176,8 @@ const char* PrecisionText(const lbm::Conv& conv, const ArenaTensor& x, Allocator
   char* text = allocator.Take<char>(kMost);
   if (text == nullptr) return "";
   size_t length = 0;
-  for (const char* part : {StorageOf(conv).name[conv.planes()->size() - 1], "x", ActivationText(x)})
+  const uint32_t which = conv.bits() != 0 ? conv.bits() : conv.planes()->size();
+  for (const char* part : {StorageOf(conv).name[which - 1], "x", ActivationText(x)})
     while (*part != 0) text[length++] = *part++;
   text[length] = 0;
   return text;
@@ -174,6 +200,7 @@ WeightRows ConvView::Rows(const FileView& file) const {
   WeightRows rows = {};
   rows.form = storage.form;
   rows.planes = conv.planes()->size();
+  if (rows.planes > kMostPlanes) __builtin_unreachable();  // as checked
   for (uint32_t i = 0; i < rows.planes; ++i)
     rows.plane[storage.most_significant_first ? rows.planes - 1 - i : i] =
         file.data(conv.planes()->Get(i));
@@ -181,6 +208,10 @@ WeightRows ConvView::Rows(const FileView& file) const {
   rows.outputs = outputs();
   rows.runs = kernel_h();
   rows.run = kernel_w() * in_channels();
+  rows.bits = conv.bits();
+  rows.offset = conv.offset();
+  for (uint32_t i = 0; conv.plane_weights() != nullptr && i < rows.planes; ++i)
+    rows.weight[i] = conv.plane_weights()->Get(i);
   return rows;
 }
 
@@ -190,14 +221,40 @@ uint64_t ConvView::WeightBytes(const FileView& file) const {
   return bytes;
 }
 
-Weights PackWeights(const WeightRows& rows, const Packing& packing, ModelMemory& memory) {
-  Weights weights = {rows, nullptr};
-  if (const size_t bytes = packing.bytes(rows); bytes != 0) {
-    uint8_t* packed = memory.TakeRepacked(bytes);
-    if (packed != nullptr) packing.pack(rows, packed);
-    weights.packed = packed;
+namespace {
+
+// Whether two convolutions with as many input channels have the same weights, in the same rows.
+bool SameWeights(const lbm::Conv& a, const lbm::Conv& b) {
+  const auto same = [](const auto* x, const auto* y) {
+    if (x == nullptr || y == nullptr) return x == y;
+    bool equal = x->size() == y->size();
+    for (uint32_t i = 0; equal && i < x->size(); ++i) equal = x->Get(i) == y->Get(i);
+    return equal;
+  };
+  return a.kind() == b.kind() && same(a.planes(), b.planes()) && a.channels() == b.channels() &&
+         a.window()->kernel_h() == b.window()->kernel_h() &&
+         a.window()->kernel_w() == b.window()->kernel_w() && a.bits() == b.bits() &&
+         a.offset() == b.offset() && same(a.plane_weights(), b.plane_weights());
+}
+
+}  // namespace
+
+Weights PackWeights(const ConvView& c, const WeightRows& rows, const Packing& packing,
+                    ModelMemory& memory, int part) {
+  const size_t bytes = packing.bytes(rows);
+  if (bytes == 0) return {rows, nullptr};
+  for (size_t i = 0; i < memory.shared_count; ++i) {
+    const RepackedWeights& other = memory.shared[i];
+    if (other.pack != packing.pack || other.part != part || other.in_channels != c.x.shape.c ||
+        !SameWeights(*other.conv, c.conv))
+      continue;
+    memory.width_bytes += bytes;
+    return {rows, other.packed};
   }
-  return weights;
+  uint8_t* packed = memory.TakeRepacked(bytes);
+  if (packed != nullptr) packing.pack(rows, packed);
+  memory.shared[memory.shared_count++] = {&c.conv, c.x.shape.c, part, packing.pack, packed};
+  return {rows, packed};
 }
 
 ConvState PrepareConvState(const OpView& view, const ConvView& c, const Kernels& kernels,

@@ -65,8 +65,10 @@ struct ConvState {
   }
 };
 
-// What a kernel's packing makes of rows.
-Weights PackWeights(const WeightRows& rows, const Packing& packing, ModelMemory& memory);
+// What a kernel's packing makes of rows: those of a convolution, or part `part` of them. Widths
+// that want the same share it.
+Weights PackWeights(const ConvView& c, const WeightRows& rows, const Packing& packing,
+                    ModelMemory& memory, int part = 0);
 
 // Fills a state but for weights and kernels' own tables: the stages, and the block sizes for the
 // order chosen, where a kernel makes `arrays` sums of each output. Scratch of

@@ -177,7 +177,7 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
   BitsConv state = {};
   static_cast<ConvState&>(state) = PrepareConvState(view, c, kernels, lanes, memory, &prepared);
   state.weights = PackWeights(
-      c.Rows(view.file), lanes ? kernels.pack_xor_popcount_lanes : kernels.pack_xor_popcount_tile,
+      c, c.Rows(view.file), lanes ? kernels.pack_xor_popcount_lanes : kernels.pack_xor_popcount_tile,
       memory);
   state.channels = channels;
   state.row_words = state.weights.rows.row_bytes / sizeof(Word);

@@ -17,7 +17,7 @@
 namespace lbrt {
 namespace {
 
-constexpr size_t kMostParts = 3;
+constexpr size_t kMostParts = ModelMemory::kMostParts;
 
 struct Part {
   Weights weights;
@@ -140,7 +140,7 @@ void RunCopied(const void* state, const RunArguments& arguments, size_t begin, s
 // The weight of a part as dot_tile takes it.
 int32_t PartWeight(const WeightRows& rows, size_t output, size_t k) {
   const int32_t w = WeightCode(rows, output, k);
-  return rows.form == WeightForm::kOdd && rows.planes == 8 ? (w - 1) / 2 : w;
+  return rows.halved() ? (w - 1) / 2 : w;
 }
 
 // Signs of one output that are all +1.
@@ -159,10 +159,10 @@ WeightRows Ones(const WeightRows& like, ModelMemory& memory) {
 }
 
 // Fills what a part needs but for its place in the scratch.
-Part PreparePart(const ConvView& c, const WeightRows& rows, const Kernels& kernels,
+Part PreparePart(const ConvView& c, const WeightRows& rows, int index, const Kernels& kernels,
                  ModelMemory& memory) {
   Part part = {};
-  part.weights = PackWeights(rows, kernels.pack_dot_tile, memory);
+  part.weights = PackWeights(c, rows, kernels.pack_dot_tile, memory, index);
   part.acc_stride = RoundUp(rows.outputs, kernels.panel);
   const int32_t zero = c.x.type == lbm::TensorType::Bits ? 1 : c.conv.zero();
   if (zero == 0) return part;
@@ -186,8 +186,9 @@ void PrepareParts(const ConvView& c, const Kernels& kernels, ModelMemory& memory
                   PreparedOp* prepared) {
   const WeightRows& rows = state->weights.rows;
   const auto add = [&](const WeightRows& part_rows, bool apart) {
-    Part& part = state->parts[state->part_count++];
-    part = PreparePart(c, part_rows, kernels, memory);
+    const auto index = static_cast<int>(state->part_count++);
+    Part& part = state->parts[index];
+    part = PreparePart(c, part_rows, index, kernels, memory);
     if (!apart) return;
     part.acc_offset = static_cast<size_t>(prepared->scratch_bytes);
     prepared->scratch_bytes +=
@@ -205,7 +206,7 @@ void PrepareParts(const ConvView& c, const Kernels& kernels, ModelMemory& memory
     return;
   }
   add(rows, false);
-  if (rows.form != WeightForm::kOdd || rows.planes != 8) return;
+  if (!rows.halved()) return;
   add(Ones(rows, memory), true);
   state->combine = CombineOdd;
 }

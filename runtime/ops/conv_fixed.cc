@@ -65,7 +65,7 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
   FixedConv state = {};
   static_cast<ConvState&>(state) = PrepareConvState(view, c, kernels, lanes, memory, &prepared);
   state.weights = PackWeights(
-      c.Rows(view.file), lanes ? kernels.pack_fixed_point_lanes : kernels.pack_fixed_point_tile,
+      c, c.Rows(view.file), lanes ? kernels.pack_fixed_point_lanes : kernels.pack_fixed_point_tile,
       memory);
   state.copied = PrepareCopiedRows(c, lanes ? state.block : kRowsPerCopy, &prepared);
 

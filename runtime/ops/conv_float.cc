@@ -73,7 +73,7 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
   FloatConv state = {};
   static_cast<ConvState&>(state) = PrepareConvState(view, c, kernels, false, memory, &prepared);
   state.weights =
-      PackWeights(c.Rows(view.file), signs ? kernels.pack_sign_sum_tile : kernels.pack_fma_tile,
+      PackWeights(c, c.Rows(view.file), signs ? kernels.pack_sign_sum_tile : kernels.pack_fma_tile,
                   memory);
   state.tile = signs ? kernels.sign_sum_tile : kernels.fma_tile;
   state.channels = c.in_channels();
