@@ -57,7 +57,7 @@ Network BuildThreeLayers(const std::string& name, const std::vector<std::string>
 constexpr NetworkEntry kThreeLayers = {"test/three-layer-ternary", BuildThreeLayers, nullptr};
 
 double Difference(const at::Tensor& got, const at::Tensor& want, double* relative) {
-  const at::Tensor a = got.detach().to(at::kDouble).flatten(), b = want.to(at::kDouble).flatten();
+  const at::Tensor a = got.detach().to(at::kCPU, at::kDouble).flatten(), b = want.to(at::kDouble).flatten();
   *relative = ((a - b).norm() / b.norm()).item<double>();
   return (a - b).abs().max().item<double>();
 }
@@ -93,7 +93,7 @@ class GoldenTest : public testing::TestWithParam<std::string> {
   }
 
   TrainerModel InitialModel(at::ScalarType type) const {
-    TrainerModel model(network_, type, at::kCPU);
+    TrainerModel model(network_, type, device_);
     model.Load(ReadCheckpoint(folder_ / "init.pt").state);
     return model;
   }
@@ -134,12 +134,12 @@ class GoldenTest : public testing::TestWithParam<std::string> {
 
   // Batch `index`, laid out as in lbtrain.
   at::Tensor Input(int64_t index, at::ScalarType type) const {
-    return Item("input")[index].to(type).contiguous(at::MemoryFormat::ChannelsLast);
+    return Item("input")[index].to(device_, type).contiguous(at::MemoryFormat::ChannelsLast);
   }
   Batch BatchOf(int64_t index, at::ScalarType type) const {
-    Batch batch{Input(index, type), Item("target")[index], {}};
+    Batch batch{Input(index, type), Item("target")[index].to(device_), {}};
     if (trace_.contains("teacher_logits"))
-      batch.teacher_logits = Item("teacher_logits")[index].to(type);
+      batch.teacher_logits = Item("teacher_logits")[index].to(device_, type);
     return batch;
   }
 
@@ -180,6 +180,9 @@ class GoldenTest : public testing::TestWithParam<std::string> {
     EXPECT_NEAR(got.item<double>(), value, bound) << item;
   }
 
+  void ExpectStepsInDouble() const;
+
+  at::Device device_ = at::kCPU;
   fs::path folder_;
   json case_;
   Network network_;
@@ -193,7 +196,7 @@ std::optional<SearchCost> CostOf(const TrainerModel& model) {
   return std::nullopt;
 }
 
-TEST_P(GoldenTest, StepsInDoubleAreThePublishedOnes) {
+void GoldenTest::ExpectStepsInDouble() const {
   TrainerModel model = InitialModel(at::kDouble);
   Optimizers optimizers = MakeOptimizers(model);
   const std::optional<SearchCost> cost = CostOf(model);
@@ -225,6 +228,14 @@ TEST_P(GoldenTest, StepsInDoubleAreThePublishedOnes) {
   for (const int width : network_.widths)
     ExpectEqual64(Execute(model, Input(3, at::kDouble), {Mode::kEval, width}),
                   "eval_logits" + run + ".w" + std::to_string(width));
+}
+
+TEST_P(GoldenTest, StepsInDoubleAreThePublishedOnes) { ExpectStepsInDouble(); }
+
+TEST_P(GoldenTest, StepsInDoubleOnAGpuAreThePublishedOnes) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device here";
+  device_ = at::kCUDA;
+  ExpectStepsInDouble();
 }
 
 TEST_P(GoldenTest, FirstStepInFloatIsThePublishedOneUpToRounding) {

@@ -150,32 +150,6 @@ TEST(Batcher, BoxesAreForClassFolders) {
                 "augment = \"imagenet\" is for class folders");
 }
 
-TEST(PlaceOnDevice, IsPlaceForEveryPlacement) {
-  for (const int height : {7, 9}) {
-    constexpr int kWidth = 8, kChannels = 3;
-    std::vector<Placement> placements;
-    for (int y = -kCropBorder; y <= kCropBorder; ++y)
-      for (int x = -kCropBorder; x <= kCropBorder; ++x)
-        for (const bool flip : {false, true}) placements.push_back({y, x, flip});
-    const size_t bytes = static_cast<size_t>(height * kWidth * kChannels);
-    const std::vector<uint8_t> pixels = Noise(placements.size() * bytes, 65);
-    const auto n = static_cast<int64_t>(placements.size());
-    const at::Tensor images =
-        at::tensor(at::ArrayRef<uint8_t>(pixels)).view({n, height, kWidth, kChannels});
-    for (const bool reflect : {false, true}) {
-      const at::Tensor got = PlaceOnDevice(images, reflect, placements).contiguous();
-      ASSERT_EQ(got.scalar_type(), at::kByte);
-      std::vector<uint8_t> want(bytes);
-      for (size_t i = 0; i < placements.size(); ++i) {
-        Place(pixels.data() + i * bytes, height, kWidth, kChannels, reflect, placements[i],
-              want.data());
-        ASSERT_TRUE(std::equal(want.begin(), want.end(), got.data_ptr<uint8_t>() + i * bytes))
-            << placements[i].y << " " << placements[i].x << " " << placements[i].flip;
-      }
-    }
-  }
-}
-
 // --- Class folders -------------------------------------------------------------------------------
 
 // The random numbers of an image at a position: a run that is resumed by another version of the

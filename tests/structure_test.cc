@@ -36,7 +36,8 @@ std::vector<std::string> SourceFiles() {
   for (const char* folder : kFolders)
     for (const fs::directory_entry& entry : fs::recursive_directory_iterator(root / folder)) {
       const std::string extension = entry.path().extension().string();
-      if (extension == ".cc" || extension == ".h" || extension == ".hpp" || extension == ".c")
+      if (extension == ".cc" || extension == ".h" || extension == ".hpp" || extension == ".c" ||
+          extension == ".cu" || extension == ".cuh")
         files.push_back(fs::relative(entry.path(), root).generic_string());
     }
   std::ranges::sort(files);
@@ -122,6 +123,7 @@ TEST(Structure, OtherPackagesAppearInTheirPlaceOnly) {
       {"oneDNN", "dnnl\\.hpp", "apps/lbbench/onednn\\.cc"},
       {"FlatBuffers", "flatbuffers/.*", "runtime/.*|converter/emit\\.cc|tests/.*"},
       {"LibTorch", "(ATen|c10|torch)/.*", "trainer/.*|apps/lb(train|convert).*|tests/.*"},
+      {"CUDA", "cuda.*\\.h", "trainer/cuda/.*"},
       {"libjpeg-turbo", "j(peglib|error)\\.h", "images/jpeg\\.cc|tests/.*"},
       {"libpng", "png\\.h", "images/png\\.cc|tests/.*"},
       {"matio", "matio\\.h", "images/mat\\.cc|tests/.*"},

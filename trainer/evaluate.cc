@@ -10,7 +10,13 @@
 
 namespace lbrt {
 
-constexpr size_t kBatch = 200;
+// Images at once: a GPU takes more, and waits for the host less.
+static size_t BatchSize(const Samples& samples, at::Device device) {
+  constexpr size_t kOnCpu = 200, kPixels = 1 << 21;
+  if (device.is_cpu()) return kOnCpu;
+  const size_t pixels = static_cast<size_t>(samples.height) * static_cast<size_t>(samples.width);
+  return std::max<size_t>(1, kPixels / pixels);
+}
 
 size_t Evaluation::Class(size_t image) const {
   const float* row = logits.data() + image * classes;
@@ -54,23 +60,30 @@ Agreement Compare(const Evaluation& a, const Evaluation& b) {
 Evaluation Evaluate(const TrainerModel& model, int width, const Samples& samples,
                     const Preprocessing& preprocessing,
                     const std::function<void(size_t done)>& progress, Share share) {
+  return Evaluate(model, width, samples, Batcher(samples, preprocessing, model.device()), progress,
+                  share);
+}
+
+Evaluation Evaluate(const TrainerModel& model, int width, const Samples& samples,
+                    const Batcher& batcher, const std::function<void(size_t done)>& progress,
+                    Share share) {
   at::NoGradGuard no_grad;
-  Batcher batcher(samples, preprocessing, model.device());
-  std::vector<float> logits;
+  std::vector<at::Tensor> logits;
   std::vector<int64_t> labels;
-  const size_t step = kBatch * static_cast<size_t>(share.parts);
-  for (size_t first = kBatch * static_cast<size_t>(share.part); first < samples.size();
+  const size_t batch = BatchSize(samples, model.device());
+  const size_t step = batch * static_cast<size_t>(share.parts);
+  for (size_t first = batch * static_cast<size_t>(share.part); first < samples.size();
        first += step) {
-    const size_t count = std::min(kBatch, samples.size() - first);
+    const size_t count = std::min(batch, samples.size() - first);
     const at::Tensor input = batcher.Images(first, count).to(model.device(), model.type());
-    const at::Tensor out =
-        Execute(model, input, {Mode::kEval, width}).to(at::kCPU, at::kFloat).contiguous();
-    logits.insert(logits.end(), out.data_ptr<float>(), out.data_ptr<float>() + out.numel());
+    logits.push_back(Execute(model, input, {Mode::kEval, width}));
     labels.insert(labels.end(), samples.labels.begin() + static_cast<ptrdiff_t>(first),
                   samples.labels.begin() + static_cast<ptrdiff_t>(first + count));
     progress(first + count);
   }
-  return Judge(std::move(logits), labels);
+  if (logits.empty()) return {};
+  const at::Tensor all = at::cat(logits).to(at::kCPU, at::kFloat).contiguous();
+  return Judge({all.data_ptr<float>(), all.data_ptr<float>() + all.numel()}, labels);
 }
 
 }  // namespace lbrt

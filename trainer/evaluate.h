@@ -43,5 +43,9 @@ struct Share {
 Evaluation Evaluate(const TrainerModel& model, int width, const Samples& samples,
                     const Preprocessing& preprocessing,
                     const std::function<void(size_t done)>& progress, Share share = {});
+// The same with the samples' own batcher, which has their images on its device already.
+Evaluation Evaluate(const TrainerModel& model, int width, const Samples& samples,
+                    const Batcher& batcher, const std::function<void(size_t done)>& progress,
+                    Share share = {});
 
 }  // namespace lbrt

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 #include <limits>
 
@@ -74,10 +75,12 @@ struct Plan {
   }
 };
 
-// A value of the network: x * scale. Codes keep their scale apart until somebody needs the product.
+// A value of the network: x * scale * factor, where x may be bf16. Codes, and sums of their products,
+// keep what they are multiplied by apart until somebody needs the product.
 struct Scaled {
   at::Tensor x;
   double scale = 1;
+  at::Tensor factor;  // of one element; undefined: 1
 };
 
 class Forward {
@@ -121,7 +124,9 @@ class Forward {
   Scaled& at(Value v) { return values_[static_cast<size_t>(v)]; }
   at::Tensor Real(Value v) {
     const Scaled& value = at(v);
-    return value.scale == 1 ? value.x : value.x * value.scale;
+    at::Tensor x = value.x.to(model_.type());
+    if (value.factor.defined()) x = x * value.factor;
+    return value.scale == 1 ? x : x * value.scale;
   }
   at::Tensor Optional(const std::string& name) const {
     return !name.empty() && model_.contains(name) ? model_.at(name) : at::Tensor();
@@ -133,8 +138,9 @@ class Forward {
 
   Scaled Evaluate(const Node& node);
   Quantized Weights(const Node& node) const;
-  at::Tensor Layer(const Node& node);
+  Scaled Layer(const Node& node);
   bool RoundsToBf16(const Node& node) const;
+  bool NormalisesOnly(const Node& node) const;
   at::Tensor Product(const Node& node, const at::Tensor& x, const at::Tensor& weights) const;
   static at::Tensor Sums(const Node& node, const at::Tensor& x, const at::Tensor& weights);
   Scaled Normalise(const Node& last, const Plan::Step& step);
@@ -176,12 +182,21 @@ bool Forward::RoundsToBf16(const Node& node) const {
   return precision_ == Precision::kBf16 && &node != last_layer_;
 }
 
-// A convolution or dense layer without bias.
+// Whether the only user of a layer is a function that begins with a batch norm.
+bool Forward::NormalisesOnly(const Node& node) const {
+  const auto is_input = [&](const Plan::Step& step) {
+    return step.normalise >= 0 &&
+           &network_.node(network_.node(step.normalise).inputs[0]) == &node;
+  };
+  return fuse_ && plan_.steps[static_cast<size_t>(&node - network_.nodes.data())].uses == 1 &&
+         std::any_of(plan_.steps.begin(), plan_.steps.end(), is_input);
+}
+
+// A convolution or dense layer without bias; in bf16 where it rounds to that.
 at::Tensor Forward::Product(const Node& node, const at::Tensor& x,
                             const at::Tensor& weights) const {
-  if (RoundsToBf16(node))
-    return Sums(node, x.to(at::kBFloat16), weights.to(at::kBFloat16)).to(x.scalar_type());
-  return Sums(node, x, weights);
+  if (RoundsToBf16(node)) return Sums(node, x.to(at::kBFloat16), weights.to(at::kBFloat16));
+  return Sums(node, x.to(model_.type()), weights);
 }
 
 at::Tensor Forward::Sums(const Node& node, const at::Tensor& x, const at::Tensor& weights) {
@@ -194,7 +209,7 @@ at::Tensor Forward::Sums(const Node& node, const at::Tensor& x, const at::Tensor
       {w.stride_h, w.stride_w});
 }
 
-at::Tensor Forward::Layer(const Node& node) {
+Scaled Forward::Layer(const Node& node) {
   const Scaled& input = at(node.inputs[0]);
   const Quantized weights = Weights(node);
   at::Tensor scale = weights.scale;
@@ -205,19 +220,24 @@ at::Tensor Forward::Layer(const Node& node) {
   at::Tensor y;
   if (!scale.defined()) {
     y = Product(node, input.x, weights.codes);
-  } else if (input.x.scalar_type() == at::kDouble ||
-             (RoundsToBf16(node) && !scale.requires_grad())) {
+  } else if (model_.type() == at::kDouble || (RoundsToBf16(node) && !scale.requires_grad())) {
+    y = Product(node, input.x, weights.codes);
+    if (y.scalar_type() == at::kBFloat16 && TakesScaledBf16(y) && scale.numel() == 1 &&
+        !node.bias && NormalisesOnly(node))
+      return {y, 1, scale};
     // [o, 1, 1, 1] is a column of weights, and [o, 1, 1] of results.
     const bool channels = scale.dim() > 0 && scale.numel() > 1;
     if (channels && node.kind == NodeKind::kConv) scale = scale.view({-1, 1, 1});
     if (channels && node.kind == NodeKind::kLinear) scale = scale.view({-1});
-    y = Product(node, input.x, weights.codes) * scale;
+    y = y.to(model_.type()) * scale;
   } else {
     y = Product(node, input.x, weights.codes * scale);
   }
-  if (!node.bias) return y;
+  if (TakesScaledBf16(y) && !node.bias && NormalisesOnly(node)) return {y};
+  y = y.to(model_.type());
+  if (!node.bias) return {y};
   const at::Tensor bias = model_.at(node.name + ".bias") * node.weights.t_ex;  // methods.md 5.1
-  return y + (node.kind == NodeKind::kConv ? bias.view({-1, 1, 1}) : bias);
+  return {y + (node.kind == NodeKind::kConv ? bias.view({-1, 1, 1}) : bias)};
 }
 
 at::Tensor Forward::BatchNorm(const Node& node, const at::Tensor& x) const {
@@ -254,20 +274,24 @@ Scaled Forward::Normalise(const Node& last, const Plan::Step& step) {
     rectifier = quantizer.bits == 32 ? Rectifier::kRelu : Rectifier::kClippedRound;
     if (quantizer.bits != 32) rounding = {CodesOf(quantizer).step, CodesOf(quantizer).levels};
   }
-  return {NormaliseAddRectify(Real(norm.inputs[0]),
-                              {Optional(prefix + ".weight"), Optional(prefix + ".bias"), mean,
-                               variance, norm.eps, kBatchNormMomentum},
-                              residual, rectifier, rounding),
+  BatchNormTensors tensors{Optional(prefix + ".weight"), Optional(prefix + ".bias"), mean,
+                           variance, norm.eps, kBatchNormMomentum};
+  const Scaled& from = at(norm.inputs[0]);
+  const bool as_is = TakesScaledBf16(from.x) && from.scale == 1;
+  if (as_is) tensors.scale = from.factor;
+  tensors.bf16_codes = as_is && precision_ == Precision::kBf16;
+  return {NormaliseAddRectify(as_is ? from.x : Real(norm.inputs[0]), tensors, residual, rectifier,
+                              rounding),
           rounding.step};
 }
 
 // Later users of the input get what the quantizer gives back for them.
 Scaled Forward::Quantize(const Node& node) {
   Scaled& input = at(node.inputs[0]);
-  if (input.scale != 1) input = {Real(node.inputs[0])};
+  if (input.scale != 1 || input.x.scalar_type() != model_.type()) input = {Real(node.inputs[0])};
   const QuantizedActivations result =
       QuantizeActivations(AtWidth(node.activations, width_), input.x, training_,
-                          Optional(node.name + ".alpha_activ"));
+                          Optional(node.name + ".alpha_activ"), precision_ == Precision::kBf16);
   return {result.codes, result.scale};
 }
 
@@ -297,7 +321,7 @@ Scaled Forward::Evaluate(const Node& node) {
       break;  // Run sets it
     case NodeKind::kConv:
     case NodeKind::kLinear:
-      return {Layer(node)};
+      return Layer(node);
     case NodeKind::kBatchNorm:
       return {BatchNorm(node, Real(from))};
     case NodeKind::kQuantize:

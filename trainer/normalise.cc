@@ -9,6 +9,9 @@
 #include <vector>
 
 #include "trainer/quantizers.h"
+#ifdef LBRT_CUDA
+#include "trainer/cuda/functions.h"
+#endif
 
 namespace lbrt {
 namespace {
@@ -94,52 +97,6 @@ Statistics Collect(const T* x, int64_t rows, int64_t channels) {
   return s;
 }
 
-// Rectifiers, of z = what they are given and y = their result. Passed is the gradient of z; it reads
-// y, or z where kOfInput says so. No branches, so that loops vectorise.
-template <typename T>
-struct None {
-  static constexpr bool kOfInput = false;
-  T Value(T z) const { return z; }
-  T Passed(T grad, T) const { return grad; }
-};
-template <typename T>
-struct Relu {
-  static constexpr bool kOfInput = false;
-  T Value(T z) const { return z > 0 ? z : T{0}; }
-  T Passed(T grad, T y) const { return y > 0 ? grad : T{0}; }
-};
-template <typename T>
-struct Hardtanh {
-  static constexpr bool kOfInput = false;
-  T Value(T z) const { return z < -1 ? T{-1} : z > 1 ? T{1} : z; }
-  T Passed(T grad, T y) const { return (y > -1) & (y < 1) ? grad : T{0}; }
-};
-template <typename T, bool kUnit>
-struct Rounded {
-  static constexpr bool kOfInput = true;
-  ClippedRounder<T> rounder;
-  T Value(T z) const { return rounder.template Code<kUnit>(z); }
-  T Passed(T grad, T z) const { return grad * rounder.Slope(z); }
-};
-
-// Calls body with the rectifier as a type, so that inner loops do not ask for it.
-template <typename T, typename Body>
-void WithRectifier(Rectifier rectifier, const ClippedRounding& rounding, const Body& body) {
-  switch (rectifier) {
-    case Rectifier::kNone:
-      return body(None<T>());
-    case Rectifier::kRelu:
-      return body(Relu<T>());
-    case Rectifier::kHardtanh:
-      return body(Hardtanh<T>());
-    case Rectifier::kClippedRound: {
-      const ClippedRounder<T> rounder(rounding);
-      if (rounder.unit()) return body(Rounded<T, true>{rounder});
-      return body(Rounded<T, false>{rounder});
-    }
-  }
-}
-
 // An affine of each channel: z = x a + b.
 template <typename T>
 struct Affine {
@@ -220,9 +177,10 @@ std::vector<T> Values(const at::Tensor& tensor, int64_t channels, double otherwi
   return {tensor.data_ptr<T>(), tensor.data_ptr<T>() + channels};
 }
 
+// Tensors that may be missing are optional to functions: LibTorch takes no undefined arguments.
+using Optional = c10::optional<at::Tensor>;
+
 struct Fused : Function<Fused> {
-  // Tensors that may be missing are optional here: LibTorch takes no undefined arguments.
-  using Optional = c10::optional<at::Tensor>;
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
                             const Optional& optional_weight, const Optional& optional_bias,
                             const Optional& optional_residual, const BatchNormTensors& tensors,
@@ -314,19 +272,69 @@ struct Fused : Function<Fused> {
   }
 };
 
+#ifdef LBRT_CUDA
+struct FusedOnDevice : Function<FusedOnDevice> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
+                            const Optional& weight, const Optional& /*bias*/,
+                            const Optional& optional_residual, const BatchNormTensors& tensors,
+                            int64_t rectifier, double step, int64_t levels) {
+    const at::Tensor x = input.contiguous(at::MemoryFormat::ChannelsLast);
+    const at::Tensor residual = optional_residual
+                                    ? optional_residual->contiguous(at::MemoryFormat::ChannelsLast)
+                                    : at::Tensor();
+    const cuda::Normalised result =
+        cuda::NormaliseForward(x, tensors, residual, static_cast<Rectifier>(rectifier),
+                               {step, static_cast<int>(levels)});
+    context->saved_data["rectifier"] = rectifier;
+    context->saved_data["step"] = step;
+    context->saved_data["levels"] = levels;
+    context->saved_data["residual"] = residual.defined();
+    const bool of_input = static_cast<Rectifier>(rectifier) == Rectifier::kClippedRound;
+    context->save_for_backward({x, of_input ? at::Tensor() : result.y,
+                                weight.value_or(at::Tensor()), result.inverse, result.affine,
+                                tensors.scale});
+    return result.y;
+  }
+
+  static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
+    const tensor_list saved = context->get_saved_variables();
+    const cuda::NormaliseGradients result = cuda::NormaliseBackward(
+        grads[0].contiguous(at::MemoryFormat::ChannelsLast), saved[0], saved[5],
+        {saved[1], saved[3], saved[4]}, saved[2], context->saved_data["residual"].toBool(),
+        static_cast<Rectifier>(context->saved_data["rectifier"].toInt()),
+        {context->saved_data["step"].toDouble(),
+         static_cast<int>(context->saved_data["levels"].toInt())});
+    const at::Tensor none;
+    return {result.dx, result.dweight, result.dbias, result.dresidual, none, none, none, none};
+  }
+};
+#endif
+
+template <typename F>
+at::Tensor Apply(const at::Tensor& x, const BatchNormTensors& tensors, const at::Tensor& residual,
+                 Rectifier rectifier, const ClippedRounding& rounding) {
+  const auto optional = [](const at::Tensor& t) { return t.defined() ? Optional(t) : Optional(); };
+  return F::apply(x, optional(tensors.weight), optional(tensors.bias), optional(residual), tensors,
+                  static_cast<int64_t>(rectifier), rounding.step,
+                  static_cast<int64_t>(rounding.levels));
+}
+
 }  // namespace
+
+#ifdef LBRT_CUDA
+bool TakesScaledBf16(const at::Tensor& x) { return x.is_cuda() && x.dim() == 4; }
+#else
+bool TakesScaledBf16(const at::Tensor&) { return false; }
+#endif
 
 at::Tensor NormaliseAddRectify(const at::Tensor& x, const BatchNormTensors& tensors,
                                const at::Tensor& residual, Rectifier rectifier,
                                const ClippedRounding& rounding) {
-  if (x.is_cpu() && x.dim() == 4) {
-    const auto optional = [](const at::Tensor& t) {
-      return t.defined() ? Fused::Optional(t) : Fused::Optional();
-    };
-    return Fused::apply(x, optional(tensors.weight), optional(tensors.bias), optional(residual),
-                        tensors, static_cast<int64_t>(rectifier), rounding.step,
-                        static_cast<int64_t>(rounding.levels));
-  }
+  if (x.is_cpu() && x.dim() == 4) return Apply<Fused>(x, tensors, residual, rectifier, rounding);
+#ifdef LBRT_CUDA
+  if (TakesScaledBf16(x))
+    return Apply<FusedOnDevice>(x, tensors, residual, rectifier, rounding);
+#endif
   at::Tensor y =
       at::batch_norm(x, tensors.weight, tensors.bias, tensors.running_mean, tensors.running_var,
                      /*training=*/true, tensors.momentum, tensors.eps, /*cudnn_enabled=*/true);

@@ -45,23 +45,32 @@ void Optimizer::Step(double lr) {
     StepAdam(parameters, lr);
 }
 
-at::Tensor Optimizer::Gradient(const Parameter& p) const {
-  return options_.weight_decay != 0 && p.decays
-             ? p.value.grad().add(p.value, options_.weight_decay)
-             : p.value.grad();
+std::vector<at::Tensor> Optimizer::Gradients(const std::vector<Parameter*>& parameters) const {
+  std::vector<at::Tensor> result, decaying, values;
+  for (const Parameter* p : parameters) {
+    result.push_back(p->value.grad());
+    if (options_.weight_decay == 0 || !p->decays) continue;
+    decaying.push_back(p->value.grad());
+    values.push_back(p->value);
+  }
+  if (decaying.empty()) return result;
+  const std::vector<at::Tensor> sums = at::_foreach_add(decaying, values, options_.weight_decay);
+  for (size_t i = 0, k = 0; i < result.size(); ++i)
+    if (parameters[i]->decays) result[i] = sums[k++];
+  return result;
 }
 
 void Optimizer::StepSgd(const std::vector<Parameter*>& parameters, double lr) {
-  std::vector<at::Tensor> values, updates, old, gradients;
-  for (Parameter* p : parameters) {
+  std::vector<at::Tensor> values, updates = Gradients(parameters), old, gradients;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    Parameter* p = parameters[i];
     values.push_back(p->value);
-    updates.push_back(Gradient(*p));
     if (options_.momentum == 0) continue;
     if (p->average.defined()) {
       old.push_back(p->average);
-      gradients.push_back(updates.back());
+      gradients.push_back(updates[i]);
     } else {
-      p->average = updates.back().clone();
+      p->average = updates[i].clone();
     }
   }
   if (!old.empty()) {
@@ -82,14 +91,14 @@ void Optimizer::StepSgd(const std::vector<Parameter*>& parameters, double lr) {
 void Optimizer::StepAdam(const std::vector<Parameter*>& parameters, double lr) {
   const double correction1 = 1 - std::pow(options_.beta1, static_cast<double>(steps_));
   const double correction2 = 1 - std::pow(options_.beta2, static_cast<double>(steps_));
-  std::vector<at::Tensor> values, gradients, averages, squares;
+  std::vector<at::Tensor> values, averages, squares;
+  const std::vector<at::Tensor> gradients = Gradients(parameters);
   for (Parameter* p : parameters) {
     if (!p->average.defined()) {
       p->average = at::zeros_like(p->value);
       p->square = at::zeros_like(p->value);
     }
     values.push_back(p->value);
-    gradients.push_back(Gradient(*p));
     averages.push_back(p->average);
     squares.push_back(p->square);
   }

@@ -46,7 +46,7 @@ class Optimizer {
     at::Tensor value, average, square;  // undefined before the first step
   };
 
-  at::Tensor Gradient(const Parameter& p) const;  // with decay
+  std::vector<at::Tensor> Gradients(const std::vector<Parameter*>& parameters) const;  // with decay
   void StepSgd(const std::vector<Parameter*>& parameters, double lr);
   void StepAdam(const std::vector<Parameter*>& parameters, double lr);
 

@@ -43,11 +43,11 @@ static at::Tensor HwgqMixture(const at::Tensor& x, const at::Tensor& alphas) {
 }
 
 QuantizedActivations QuantizeActivations(const ActivationQuantizer& quantizer, at::Tensor& x,
-                                         bool training, const at::Tensor& mixture) {
+                                         bool training, const at::Tensor& mixture, bool bf16) {
   if (quantizer.kind == ActivationQuantizer::kNone) return {x, 1};
   if (quantizer.kind == ActivationQuantizer::kSign) {
     if (!training) return {at::sign(x), 1};
-    RecuSigns result = RecuSign(x);
+    RecuSigns result = RecuSign(x, bf16);
     x = std::move(result.unchanged);
     return {std::move(result.signs), 1};
   }

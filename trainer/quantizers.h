@@ -37,8 +37,10 @@ struct QuantizedActivations {
 };
 // `x` is replaced by what its other users are to read: the same values, whose gradient is then
 // added in the quantizer's own pass. `mixture`: alphas [3] of a mixture.
+// bf16: codes may come back in it.
 QuantizedActivations QuantizeActivations(const ActivationQuantizer& quantizer, at::Tensor& x,
-                                         bool training, const at::Tensor& mixture);
+                                         bool training, const at::Tensor& mixture,
+                                         bool bf16 = false);
 
 // --- One file each in trainer/quantizers/ --------------------------------------------------------
 
@@ -55,7 +57,8 @@ Quantized RecuWeights(const at::Tensor& weight, const at::Tensor& tau);
 struct RecuSigns {
   at::Tensor signs, unchanged;
 };
-RecuSigns RecuSign(const at::Tensor& x);
+// bf16: a GPU returns the signs in it.
+RecuSigns RecuSign(const at::Tensor& x, bool bf16 = false);
 // The same made of LibTorch's own operators: any device, slower, a sum in another order.
 RecuSigns RecuSignComposed(const at::Tensor& x);
 

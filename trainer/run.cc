@@ -281,6 +281,7 @@ class Run {
       throw InputError(options_.resume, "is at image " + std::to_string(position_) +
                                             ", the data has " + std::to_string(train_.size()));
     batcher_.emplace(train_, recipe_.preprocessing, model_.device());
+    test_batcher_.emplace(test_, recipe_.preprocessing, model_.device());
     if (rank_ != 0) return;
     std::error_code error;
     std::filesystem::create_directories(options_.out, error);
@@ -332,8 +333,8 @@ class Run {
 
   // Each process evaluates its share.
   void Test(WidthResult& w) const {
-    Evaluation test = Evaluate(model_, w.width, test_, recipe_.preprocessing, [](size_t) {},
-                               {rank_, processes_});
+    Evaluation test =
+        Evaluate(model_, w.width, test_, *test_batcher_, [](size_t) {}, {rank_, processes_});
     if (peers_ != nullptr) {
       const double images = static_cast<double>(test.images);
       const at::Tensor sums = peers_->Sum(at::tensor(
@@ -541,7 +542,7 @@ class Run {
   const int rank_, processes_;
   Random random_;
   Samples train_, test_;
-  std::optional<Batcher> batcher_;  // of train_
+  std::optional<Batcher> batcher_, test_batcher_;  // of train_ and test_
   std::string labels_;
   int epoch_ = 0;
   size_t position_ = 0;      // images done of the epoch
@@ -558,6 +559,8 @@ at::Device ParseDevice(const std::string& text) {
   if (text == "cpu") return at::kCPU;
   if (text != "cuda") throw InputError("unknown device \"" + text + "\", expected cpu or cuda");
 #ifdef LBRT_CUDA
+  // Shapes are few and repeat: trying the ways to convolve them once finds the fastest.
+  at::globalContext().setBenchmarkCuDNN(true);
   if (at::hasCUDA()) return at::kCUDA;
   throw InputError("device cuda: this machine has no usable CUDA device");
 #else

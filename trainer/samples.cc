@@ -12,6 +12,9 @@
 #include <thread>
 
 #include "images/error.h"
+#ifdef LBRT_CUDA
+#include "trainer/cuda/functions.h"
+#endif
 
 namespace lbrt {
 namespace {
@@ -217,21 +220,33 @@ void Batcher::Start(std::vector<uint32_t> order, std::vector<uint32_t> positions
   seed_ = seed;
   if (!samples_.in_memory())
     readers_ = std::make_unique<Readers>(samples_, order_, positions_, augmentation, seed);
+  if (pixels_.defined()) PlanOnDevice();
 }
 
 Batch Batcher::Next(size_t count) {
   Batch batch;
   batch.input = Augmented(count);
-  at::Tensor labels = at::empty({static_cast<int64_t>(count)}, at::kLong);
-  for (size_t i = 0; i < count; ++i)
-    labels.data_ptr<int64_t>()[i] = samples_.labels[order_[positions_[next_ + i]]];
-  batch.labels = labels.to(device_);
+  if (pixels_.defined()) {
+    batch.labels = plan_.labels.narrow(0, static_cast<int64_t>(next_), batch.input.size(0));
+  } else {
+    at::Tensor labels = at::empty({static_cast<int64_t>(count)}, at::kLong);
+    for (size_t i = 0; i < count; ++i)
+      labels.data_ptr<int64_t>()[i] = samples_.labels[order_[positions_[next_ + i]]];
+    batch.labels = labels.to(device_);
+  }
   next_ += count;
   return batch;
 }
 
 at::Tensor Batcher::Augmented(size_t count) {
-  if (pixels_.defined()) return Normalised(AugmentedOnDevice(count));
+#ifdef LBRT_CUDA
+  if (pixels_.defined()) {
+    const int64_t first = static_cast<int64_t>(next_), n = static_cast<int64_t>(count);
+    return cuda::CropAndNormalise(pixels_, plan_.chosen.narrow(0, first, n),
+                                  plan_.moves.narrow(1, first, n), table_,
+                                  augmentation_ == Augmentation::kReflect);
+  }
+#endif
   if (!readers_) return Normalised(AugmentedInMemory(count));
   at::Tensor pixels = EmptyPixels(samples_, count);
   for (size_t i = 0; i < count; ++i)
@@ -257,16 +272,22 @@ at::Tensor Batcher::AugmentedInMemory(size_t count) const {
   return pixels;
 }
 
-at::Tensor Batcher::AugmentedOnDevice(size_t count) const {
-  std::vector<Placement> placements;
-  at::Tensor chosen = at::empty({static_cast<int64_t>(count)}, at::kLong);
-  for (size_t i = 0; i < count; ++i) {
-    const uint32_t position = positions_[next_ + i];
-    placements.push_back(PlacementAt(position));
-    chosen.data_ptr<int64_t>()[i] = order_[position];
+// All that the host says of an epoch's batches goes to the device at once: a copy for each batch
+// would make the host wait for the step before.
+void Batcher::PlanOnDevice() {
+  const int64_t n = static_cast<int64_t>(positions_.size());
+  at::Tensor chosen = at::empty({n}, at::kLong), labels = at::empty({n}, at::kLong);
+  at::Tensor moves = at::empty({3, n}, at::kLong);
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t position = positions_[static_cast<size_t>(i)], image = order_[position];
+    const Placement placement = PlacementAt(position);
+    chosen.data_ptr<int64_t>()[i] = image;
+    labels.data_ptr<int64_t>()[i] = samples_.labels[image];
+    moves.data_ptr<int64_t>()[i] = placement.y;
+    moves.data_ptr<int64_t>()[n + i] = placement.x;
+    moves.data_ptr<int64_t>()[2 * n + i] = placement.flip ? 1 : 0;
   }
-  return PlaceOnDevice(pixels_.index_select(0, chosen.to(device_)),
-                       augmentation_ == Augmentation::kReflect, placements);
+  plan_ = {chosen.to(device_), labels.to(device_), moves.to(device_)};
 }
 
 at::Tensor Batcher::Images(size_t first, size_t count) const {
@@ -292,33 +313,6 @@ at::Tensor Batcher::Normalised(const at::Tensor& pixels) const {
   const at::Tensor rows =
       at::arange(samples_.channels, at::TensorOptions(at::kLong).device(pixels.device())) * 256;
   return table_.flatten().index({pixels.to(at::kLong) + rows}).permute({0, 3, 1, 2});
-}
-
-at::Tensor PlaceOnDevice(const at::Tensor& images, bool reflect,
-                         std::span<const Placement> placements) {
-  const int64_t n = images.size(0), height = images.size(1), width = images.size(2);
-  at::Tensor moves = at::empty({3, n}, at::kLong);
-  int64_t* move = moves.data_ptr<int64_t>();
-  for (size_t i = 0; i < placements.size(); ++i) {
-    move[i] = placements[i].y;
-    move[placements.size() + i] = placements[i].x;
-    move[2 * placements.size() + i] = placements[i].flip ? 1 : 0;
-  }
-  moves = moves.to(images.device());
-  const auto options = at::TensorOptions(at::kLong).device(images.device());
-  at::Tensor y = at::arange(height, options).view({1, height, 1}) + moves[0].view({n, 1, 1});
-  const at::Tensor column = at::arange(width, options).view({1, 1, width});
-  const at::Tensor flip = moves[2].view({n, 1, 1});
-  at::Tensor x = column + flip * (width - 1 - 2 * column) + moves[1].view({n, 1, 1});
-  const at::Tensor inside = (y.ge(0).logical_and(y.lt(height)))
-                                .logical_and(x.ge(0).logical_and(x.lt(width)));
-  const auto into = [&](const at::Tensor& i, int64_t size) {
-    return reflect ? (size - 1) - (i.abs() - (size - 1)).abs() : i.clamp(0, size - 1);
-  };
-  y = into(y, height);
-  x = into(x, width);
-  const at::Tensor result = images.index({at::arange(n, options).view({n, 1, 1}), y, x});
-  return reflect ? result : result * inside.unsqueeze(3);
 }
 
 }  // namespace lbrt

@@ -69,23 +69,21 @@ class Batcher {
   at::Tensor Normalised(const at::Tensor& pixels) const;
   at::Tensor Augmented(size_t count);
   at::Tensor AugmentedInMemory(size_t count) const;
-  at::Tensor AugmentedOnDevice(size_t count) const;
+  void PlanOnDevice();
   Placement PlacementAt(size_t position) const;
 
   const Samples& samples_;
   const at::Device device_;
   const at::Tensor table_;  // [channels 256], on the device
   at::Tensor pixels_;       // all of them, where the device is no CPU
+  struct {
+    at::Tensor chosen, labels, moves;  // of the images at positions_, on the device with pixels_
+  } plan_;
   std::vector<uint32_t> order_, positions_;
   size_t next_ = 0;  // of positions_
   Augmentation augmentation_ = Augmentation::kNone;
   uint64_t seed_ = 0;
   std::unique_ptr<Readers> readers_;
 };
-
-// The crops that `placements` [n][y, x, flip] say of images [n h w c], made of LibTorch's
-// operators: what Place does, on any device.
-at::Tensor PlaceOnDevice(const at::Tensor& images, bool reflect,
-                         std::span<const Placement> placements);
 
 }  // namespace lbrt

@@ -1,8 +1,13 @@
 // Rounding to codes of one value, for the loops that contain it.
 #pragma once
 
-#include <algorithm>
 #include <limits>
+
+#ifdef __CUDACC__
+#define LBRT_DEVICE __host__ __device__
+#else
+#define LBRT_DEVICE
+#endif
 
 namespace lbrt {
 
@@ -25,17 +30,18 @@ class ClippedRounder {
   // HWGQ.
   bool unit() const { return unit_; }
   template <bool kUnit>
-  T Code(T x) const {
-    const T clipped = std::min(std::max(x, T{0}), top_);
+  LBRT_DEVICE T Code(T x) const {
+    const T positive = x < 0 ? T{0} : x;
+    const T clipped = positive > top_ ? top_ : positive;
     return Round(kUnit ? clipped * factor_ : clipped / factor_);
   }
   // d Code / d x, straight through the rounding. No branch, so that loops vectorise.
-  T Slope(T x) const { return (x >= 0) & (x <= top_) ? slope_ : T{0}; }
+  LBRT_DEVICE T Slope(T x) const { return (x >= 0) & (x <= top_) ? slope_ : T{0}; }
 
  private:
   // 0 <= x < 2^22 to the nearest integer, ties to even: next to this number there are integers
   // only. std::nearbyint is a call for each element where SSE4.1 may not be taken for granted.
-  static T Round(T x) {
+  LBRT_DEVICE static T Round(T x) {
     constexpr T kIntegersOnly = T{1.5} / std::numeric_limits<T>::epsilon();
     return (x + kIntegersOnly) - kIntegersOnly;
   }

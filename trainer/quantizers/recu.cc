@@ -6,6 +6,9 @@
 
 #include "trainer/quantizers.h"
 #include "trainer/quantizers/straight_through.h"
+#ifdef LBRT_CUDA
+#include "trainer/cuda/functions.h"
+#endif
 
 namespace lbrt {
 namespace {
@@ -148,9 +151,48 @@ struct RecuSignFunction : Function<RecuSignFunction> {
   }
 };
 
+#ifdef LBRT_CUDA
+struct SignOnDevice : Function<SignOnDevice> {
+  static tensor_list forward(AutogradContext* context, const at::Tensor& input, bool bf16) {
+    context->set_materialize_grads(false);
+    const at::Tensor x = DenseSamples(input) ? input : input.contiguous();
+    const cuda::Signs result = cuda::RecuSignForward(x, bf16);
+    context->save_for_backward({x, result.mean, result.inverse});
+    return {result.signs, input};
+  }
+  static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
+    if (!grads[0].defined()) return {grads[1], at::Tensor()};
+    const tensor_list saved = context->get_saved_variables();
+    const at::MemoryFormat format = saved[0].suggest_memory_format();
+    const at::Tensor direct = grads[1].defined() ? grads[1].contiguous(format) : at::Tensor();
+    return {cuda::RecuSignBackward(grads[0].contiguous(format), direct, saved[0], saved[1],
+                                   saved[2]),
+            at::Tensor()};
+  }
+};
+
+struct WeightsOnDevice : Function<WeightsOnDevice> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
+                            const at::Tensor& tau) {
+    const at::Tensor weight = DenseSamples(input) ? input : input.contiguous();
+    const cuda::WeightSigns result = cuda::RecuWeightsForward(weight, tau);
+    context->save_for_backward({weight, result.rows, result.limit});
+    return result.signs;
+  }
+  static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
+    const tensor_list saved = context->get_saved_variables();
+    const at::Tensor grad = grads[0].contiguous(saved[0].suggest_memory_format());
+    return {cuda::RecuWeightsBackward(grad, saved[0], saved[1], saved[2]), at::Tensor()};
+  }
+};
+#endif
+
 }  // namespace
 
 Quantized RecuWeights(const at::Tensor& weight, const at::Tensor& tau) {
+#ifdef LBRT_CUDA
+  if (weight.is_cuda()) return {WeightsOnDevice::apply(weight, tau), at::Tensor()};
+#endif
   const at::Tensor w = weight.flatten(1);
   const at::Tensor w0 = w - w.mean(1, /*keepdim=*/true);
   const at::Tensor deviation = (w0.var(1, /*unbiased=*/true, /*keepdim=*/true) + kEps).sqrt();
@@ -162,9 +204,13 @@ Quantized RecuWeights(const at::Tensor& weight, const at::Tensor& tau) {
   return {signs.view(weight.sizes()), at::Tensor()};
 }
 
-RecuSigns RecuSign(const at::Tensor& x) {
-  if (!x.is_cpu()) return RecuSignComposed(x);
+RecuSigns RecuSign(const at::Tensor& x, [[maybe_unused]] bool bf16) {
+#ifdef LBRT_CUDA
+  const tensor_list results =
+      x.is_cuda() ? SignOnDevice::apply(x, bf16) : RecuSignFunction::apply(x);
+#else
   const tensor_list results = RecuSignFunction::apply(x);
+#endif
   return {results[0], results[1]};
 }
 
