@@ -10,6 +10,7 @@
 #include "apps/explain.h"
 #include "apps/lbconvert/convert_onnx.h"
 #include "apps/lbconvert/describe.h"
+#include "apps/lbconvert/emit_c.h"
 #include "apps/lbconvert/verify.h"
 #include "apps/model_runner.h"
 #include "apps/progress.h"
@@ -34,7 +35,7 @@ struct Flags {
   std::vector<std::string> set;  // KEY=VALUE
   std::string bits, arch;
   std::string preprocess, labels;
-  std::string describe;
+  std::string describe, emit_c;
   std::vector<std::string> verify, measure;  // a data set's path or paths
   size_t limit = 16;
   std::vector<int> widths;  // none: all but 32
@@ -340,20 +341,30 @@ int ConvertGraph(const Flags& flags) {
   return 0;
 }
 
+int EmitSource(const Flags& flags, const std::string& model) {
+  EmitC(ReadFile(model), std::filesystem::path(model).filename().string(), flags.emit_c);
+  Print(Printable(flags.emit_c) + ": model.h, model.c and main.c, which says how to build it\n");
+  return 0;
+}
+
 int Command(const Flags& flags) {
   if (!flags.describe.empty()) {
     if (!flags.checkpoint.empty()) throw UsageError("--describe excludes CKPT and MODEL");
     Print(Describe(flags.describe, flags.network, ArgumentsOf(flags)));
     return 0;
   }
+  if (!flags.emit_c.empty() && flags.model.empty() && !flags.checkpoint.empty())
+    return EmitSource(flags, flags.checkpoint);
   const std::string input = flags.truncate != 0 ? "the model to cut" : "CKPT";
   if (flags.checkpoint.empty()) throw UsageError(input + " is missing (see --help)");
   if (flags.model.empty()) throw UsageError("MODEL is missing (see --help)");
   std::error_code ignored;
   if (std::filesystem::equivalent(flags.checkpoint, flags.model, ignored))
     throw UsageError("MODEL is " + input + ": " + flags.model + " would be overwritten");
-  if (IsOnnx(flags.checkpoint)) return ConvertGraph(flags);
-  return flags.truncate != 0 ? Truncate(flags) : Convert(flags);
+  const int status = IsOnnx(flags.checkpoint) ? ConvertGraph(flags)
+                     : flags.truncate != 0    ? Truncate(flags)
+                                              : Convert(flags);
+  return status != 0 || flags.emit_c.empty() ? status : EmitSource(flags, flags.model);
 }
 
 }  // namespace
@@ -427,6 +438,9 @@ int main(int argc, char** argv) {
   app.add_option("--measure", flags.measure,
                  "measure the accuracy on a labelled data set and store it in the model")
       ->expected(1, 2);
+  app.add_option("--emit-c", flags.emit_c,
+                 "also write the model as C source with an example to this folder; alone with a "
+                 "model in place of CKPT, do only that");
   app.add_option("--describe", flags.describe, "print what a checkpoint or a model holds");
   return lbrt::RunCommand(app, argc, argv, [&flags] { return lbrt::Command(flags); });
 }

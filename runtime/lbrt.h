@@ -209,10 +209,9 @@ lbrt_status lbrt_run(lbrt_session* session);
  * places, outputs their places; ops and tensors are those of lbrt_model_at's handle. */
 lbrt_status lbrt_set_width(lbrt_session* session, int32_t bits);
 
-/* The values of any tensor of the present width, NHWC, dense, whatever its layout (+-1 for LBRT_SIGN, the codes for
- * LBRT_CODES): `count` = its
- * number of elements. Valid in the observer's call after the op that makes it; later ops may reuse
- * its memory. */
+/* The values of any tensor of the present width, NHWC, dense, whatever its layout (+-1 for
+ * LBRT_SIGN, the codes for LBRT_CODES): `count` = its number of elements. Valid in the observer's
+ * call after the op that makes it; later ops may reuse its memory. */
 lbrt_status lbrt_tensor_read(const lbrt_session* session, size_t index, float* values,
                              size_t count);
 

@@ -26,6 +26,7 @@ case ${1:-} in
       libxnnpack-dev libdnnl-dev                                      # lbbench's other engines
       g++-aarch64-linux-gnu qemu-user                                 # the aarch64 preset
       gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib  # cortex-m4
+      qemu-system-arm                                                 # a board with one
     )
     ;;
   *)
