@@ -8,6 +8,7 @@
 
 #include "apps/command_line.h"
 #include "apps/explain.h"
+#include "apps/lbconvert/calibrate.h"
 #include "apps/lbconvert/convert_onnx.h"
 #include "apps/lbconvert/describe.h"
 #include "apps/lbconvert/emit_c.h"
@@ -31,12 +32,12 @@ namespace {
 
 struct Flags {
   std::string checkpoint, model;
-  std::string network, stem = "auto", fp32_layers = "f32";
+  std::string network, stem = "auto", fp32_layers = "f32", activations = "f32";
   std::vector<std::string> set;  // KEY=VALUE
   std::string bits, arch;
   std::string preprocess, labels;
   std::string describe, emit_c;
-  std::vector<std::string> verify, measure;  // a data set's path or paths
+  std::vector<std::string> calibrate, verify, measure;  // a data set's path or paths
   size_t limit = 16;
   std::vector<int> widths;  // none: all but 32
   int truncate = 0;         // to this width
@@ -159,6 +160,7 @@ std::vector<std::pair<std::string, std::string>> ProvenanceOf(const Flags& flags
       {"stem", StemName(ResolvedStem(network, ParseStem(flags.stem)))},
       {"converter", "lbconvert " LBRT_VERSION}};
   if (flags.fp32_layers != "f32") notes.emplace_back("fp32_layers", flags.fp32_layers);
+  if (flags.activations != "f32") notes.emplace_back("activations", flags.activations);
   if (!network.widths.empty()) notes.emplace_back("widths", ListText(WidthsOf(flags, network)));
   for (const auto& [key, value] : checkpoint.text)
     if (key != "network" && key != "arguments" && key != "preprocessing" && key != "labels")
@@ -179,15 +181,18 @@ struct Conversion {
   bool switches() const { return widths.size() > 1; }
 };
 
+// With `calibration`, activations become codes by these images.
 Conversion LowerAll(const Network& network, const Checkpoint& checkpoint, ImportOptions options,
-                    const std::vector<int>& widths) {
+                    const std::vector<int>& widths, const Calibration* calibration) {
   Conversion conversion;
   conversion.widths = widths;
   for (const int width : widths) {
     options.width = width;
-    conversion.graphs.push_back(Import(network, checkpoint.state, options,
-                                       &conversion.reports.emplace_back()));
-    LoweredGraph& lowered = conversion.lowered.emplace_back(Lower(conversion.graphs.back()));
+    ImportReport& report = conversion.reports.emplace_back();
+    Graph& graph =
+        conversion.graphs.emplace_back(Import(network, checkpoint.state, options, &report));
+    if (calibration != nullptr) graph = Calibrate(graph, *calibration, &report.lines);
+    LoweredGraph& lowered = conversion.lowered.emplace_back(Lower(graph));
     for (const Pass& pass : Passes()) pass.run(lowered);
   }
   NestPlanes(conversion.lowered);
@@ -285,14 +290,23 @@ int Convert(const Flags& flags) {
   const Stem stem = ResolvedStem(network, ParseStem(flags.stem));
   ImportOptions options = {stem, preprocessing.mean, preprocessing.std, 0, 0};
   std::string how = std::string(StemName(stem)) + " stem";
+  const bool lossy = flags.fp32_layers != "f32" || flags.activations != "f32";
+  if (lossy && !flags.measure.empty()) {  // what it was before
+    const Conversion before = LowerAll(network, checkpoint, options, widths, nullptr);
+    texts.accuracy = Measure(flags, how, Emit(before.lowered, texts));
+  }
   if (flags.fp32_layers != "f32") {
-    if (!flags.measure.empty())  // what it was before
-      texts.accuracy = Measure(flags, how,
-                               Emit(LowerAll(network, checkpoint, options, widths).lowered, texts));
     options.float_limbs = ParseFloatLimbs(flags.fp32_layers);
     how += ", " + flags.fp32_layers + " fp32 layers";
   }
-  const Conversion conversion = LowerAll(network, checkpoint, options, widths);
+  std::optional<Calibration> calibration;
+  if (flags.activations != "f32") {
+    calibration = Calibration{OpenImages(flags.calibrate, Split::kTrain), texts.preprocessing};
+    texts.provenance.emplace_back("calibration", calibration->Text());
+    how += ", " + flags.activations + " activations";
+  }
+  const Conversion conversion =
+      LowerAll(network, checkpoint, options, widths, calibration ? &*calibration : nullptr);
   std::vector<uint8_t> file = Emit(conversion.lowered, texts);
   if (!flags.measure.empty()) {
     const auto measured = Measure(flags, how, file);
@@ -334,8 +348,10 @@ int Truncate(const Flags& flags) {
 }
 
 int ConvertGraph(const Flags& flags) {
-  if (!flags.network.empty() || !flags.measure.empty() || flags.stem != "auto")
-    throw UsageError("--network, --stem and --measure are for checkpoints, not for .onnx files");
+  if (!flags.network.empty() || !flags.measure.empty() || flags.stem != "auto" ||
+      flags.activations != "f32")
+    throw UsageError(
+        "--network, --stem, --activations and --measure are for checkpoints, not for .onnx files");
   Print(ConvertOnnx({flags.checkpoint, flags.model, flags.preprocess, flags.labels, flags.verify,
                      flags.limit}));
   return 0;
@@ -361,6 +377,8 @@ int Command(const Flags& flags) {
   std::error_code ignored;
   if (std::filesystem::equivalent(flags.checkpoint, flags.model, ignored))
     throw UsageError("MODEL is " + input + ": " + flags.model + " would be overwritten");
+  if ((flags.activations == "f32") != flags.calibrate.empty())
+    throw UsageError("--activations u8 and --calibrate IMAGES are given together");
   const int status = IsOnnx(flags.checkpoint) ? ConvertGraph(flags)
                      : flags.truncate != 0    ? Truncate(flags)
                                               : Convert(flags);
@@ -414,6 +432,20 @@ int main(int argc, char** argv) {
                  "after is stored")
       ->check(CLI::IsMember({"f32", "i16", "i8"}))
       ->capture_default_str();
+  app.add_option("--activations", flags.activations,
+                 "activations that a network of quantized weights has as floats: u8 rounds those "
+                 "behind a ReLU to 8-bit codes of steps that --calibrate finds, so that layers "
+                 "compute with integers, faster and lossy; with --measure the accuracy before and "
+                 "after is stored")
+      ->check(CLI::IsMember({"f32", "u8"}))
+      ->capture_default_str();
+  app.add_option("--calibrate", flags.calibrate,
+                 "find the steps of --activations u8, those of least squared error, with these "
+                 "images, at most " +
+                     std::to_string(lbrt::kMostCalibrationImages) +
+                     " of them, evenly spaced: images, a folder of them, or a data set, of which "
+                     "the training images")
+      ->expected(1, -1);
   app.add_option("--widths,--width", flags.widths,
                  "bits per weight that the model can be switched to, of an any-precision network, "
                  "e.g. 1,2,4 (default: all it has but 32)")

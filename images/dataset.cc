@@ -346,7 +346,7 @@ Dataset OpenDataset(const std::vector<std::string>& paths, Split split,
                    " files: IDX images and labels, or X.npy and y.npy");
 }
 
-Dataset OpenImages(const std::vector<std::string>& paths) {
+Dataset OpenImages(const std::vector<std::string>& paths, Split split) {
   const fs::path first = paths.empty() ? fs::path() : fs::path(paths[0]);
   Dataset data;
   if (HasImageExtension(first)) {
@@ -357,7 +357,7 @@ Dataset OpenImages(const std::vector<std::string>& paths) {
   } else if (paths.size() == 1 && first.extension() == ".npy") {
     return OpenArray(paths[0]);
   }
-  if (data.files.empty()) return OpenDataset(paths, Split::kTest);
+  if (data.files.empty()) return OpenDataset(paths, split);
   data.source = paths[0];
   return data;
 }

@@ -64,7 +64,7 @@ Dataset OpenDataset(const std::vector<std::string>& paths, Split split,
 Dataset OpenArray(const std::string& path);
 
 // Samples whose labels do not matter: image files, a folder of them, an array, or whatever
-// OpenDataset takes (of a known data set, the test images).
-Dataset OpenImages(const std::vector<std::string>& paths);
+// OpenDataset takes.
+Dataset OpenImages(const std::vector<std::string>& paths, Split split = Split::kTest);
 
 }  // namespace lbrt

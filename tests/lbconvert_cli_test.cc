@@ -188,6 +188,42 @@ TEST_F(LbconvertTest, SaysWhatBecameOfPlanesAndPoolings) {
   ExpectSays(result, "verified: 1 image");
 }
 
+TEST_F(LbconvertTest, FloatActivationsBecomeCodes) {
+  Become(checkpoint_, "mcdonnell/wrn-8-0.5", "");
+  fs::create_directories(folder_ / "images/cat");
+  fs::copy_file(image_, folder_ / "images/cat/a.png");
+  ASSERT_EQ(Convert().status, 0);
+  const std::vector<uint8_t> floats = ReadFile(model_);
+  const std::vector<std::string> flags = {"--activations", "u8",     "--calibrate",
+                                          folder_ / "images/cat",    "--verify",
+                                          image_,          "--measure", folder_ / "images"};
+  const ProgramResult result = Convert(flags);
+  ExpectSays(result, "group0.block0.relu0: rounded to 0 to 255 times ");
+  ExpectSays(result, "equal to the interpreter bit by bit");
+  ExpectSays(result, "of images, i24 stem: ");
+  ExpectSays(result, "of images, i24 stem, u8 activations: ");
+  ExpectSays(Run({"--describe", model_}), "activations: u8");
+  ExpectSays(Run({"--describe", model_}), "calibration: 1 image of cat");
+  ExpectSays(Run({"--describe", model_}), "measured, top-1 on 1 image of images, i24 stem, u8");
+  const std::vector<uint8_t> codes = ReadFile(model_);
+  EXPECT_NE(floats, codes);
+  ASSERT_EQ(Convert(flags).status, 0);
+  EXPECT_EQ(codes, ReadFile(model_));
+}
+
+TEST_F(LbconvertTest, CodesForFloatActivationsNeedThemAndImages) {
+  ExpectRefused(Convert({"--activations", "u8", "--calibrate", image_}), "quantized already");
+  ExpectUsageError(Convert({"--activations", "u8"}), "--calibrate IMAGES");
+  ExpectUsageError(Convert({"--calibrate", image_}), "--activations u8");
+  ExpectUsageError(Convert({"--activations", "u4", "--calibrate", image_}), "u4");
+  Become(checkpoint_, "mcdonnell/wrn-8-0.5", "");
+  fs::create_directories(folder_ / "none");
+  ExpectRefused(Convert({"--activations", "u8", "--calibrate", folder_ / "none"}), "none");
+  WriteText("broken.png", "no image");
+  ExpectRefused(Convert({"--activations", "u8", "--calibrate", folder_ / "broken.png"}),
+                "broken.png");
+}
+
 TEST_F(LbconvertTest, TheSameCheckpointGivesTheSameBytes) {
   ASSERT_EQ(Convert().status, 0);
   const std::vector<uint8_t> first = ReadFile(model_);
