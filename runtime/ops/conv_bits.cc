@@ -23,13 +23,29 @@ struct BitsConv : ConvState {
   size_t gather_offset;                      // in the scratch
 };
 
+// In pairs, fours, bytes, then added up: without an instruction for it, the compiler's own function
+// is a call.
+int32_t CountBits(uint64_t bits) {
+  bits -= bits >> 1 & 0x5555555555555555u;
+  bits = (bits & 0x3333333333333333u) + (bits >> 2 & 0x3333333333333333u);
+  bits = (bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+  return static_cast<int32_t>(bits * 0x0101010101010101u >> 56);
+}
+
 // Bits [begin, begin + count) of a row, counted.
 int32_t CountBits(const uint8_t* row, size_t begin, size_t count) {
   int32_t ones = 0;
   for (size_t k = begin; k < begin + count;) {
-    const size_t bits = count - (k - begin), shift = k % 8;
-    const size_t here = bits < 8 - shift ? bits : 8 - shift;
-    ones += __builtin_popcount((row[k / 8] >> shift) & ((1u << here) - 1));
+    const size_t left = count - (k - begin), shift = k % 8;
+    if (shift == 0 && left >= 64) {
+      uint64_t word;
+      std::memcpy(&word, row + k / 8, sizeof word);
+      ones += CountBits(word);
+      k += 64;
+      continue;
+    }
+    const size_t here = left < 8 - shift ? left : 8 - shift;
+    ones += CountBits(uint64_t{row[k / 8]} >> shift & ((1u << here) - 1));
     k += here;
   }
   return ones;
