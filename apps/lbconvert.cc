@@ -39,6 +39,7 @@ struct Flags {
   std::string describe, emit_c;
   std::vector<std::string> calibrate, verify, measure;  // a data set's path or paths
   size_t limit = 16;
+  double max_drop = 1;  // points
   std::vector<int> widths;  // none: all but 32
   int truncate = 0;         // to this width
 };
@@ -200,12 +201,13 @@ Conversion LowerAll(const Network& network, const Checkpoint& checkpoint, Import
 }
 
 // Top-1 accuracy of a model on a labelled data set, at each of its widths; `how` it was converted.
-std::vector<std::pair<std::string, float>> Measure(const Flags& flags, const std::string& how,
+std::vector<std::pair<std::string, float>> Measure(const std::vector<std::string>& paths,
+                                                   const std::string& how,
                                                    const std::vector<uint8_t>& file) {
   RunnerOptions options;
   options.all_widths = true;
   ModelRunner runner(file, "the converted model", options);
-  const Dataset data = OpenDataset(flags.measure, Split::kTest, runner.labels());
+  const Dataset data = OpenDataset(paths, Split::kTest, runner.labels());
   const std::vector<int> widths = runner.widths();
   std::vector<size_t> correct(widths.size());
   Progress progress("measuring", data.size());
@@ -275,6 +277,25 @@ std::string Report(const Flags& flags, const Network& network, const Conversion&
          WidthTable(opened);
 }
 
+// What accuracy is measured on: what the user says or, to see what lossy choices cost, a labelled
+// data set that is verified on anyway.
+std::vector<std::string> Labelled(const Flags& flags, bool lossy) {
+  if (!flags.measure.empty() || !lossy || flags.verify.empty()) return flags.measure;
+  return OpenImages(flags.verify).labels.empty() ? flags.measure : flags.verify;
+}
+
+// Throws where a width has lost more than the user allows.
+void ExpectKept(const Flags& flags, const std::vector<std::pair<std::string, float>>& before,
+                const std::vector<std::pair<std::string, float>>& after) {
+  for (size_t i = 0; i < before.size(); ++i) {
+    if (before[i].second - after[i].second <= flags.max_drop) continue;
+    throw InputError(flags.model, "is not written: " + after[i].first + " is " +
+                                      Fixed(after[i].second, 2) + " %, before " +
+                                      Fixed(before[i].second, 2) + " %, expected at most " +
+                                      Fixed(flags.max_drop, 2) + " points less (--max-drop)");
+  }
+}
+
 int Convert(const Flags& flags) {
   Checkpoint checkpoint = ReadCheckpoint(flags.checkpoint);
   Network network = FitToNetwork(&checkpoint, flags.network, ArgumentsOf(flags));
@@ -288,13 +309,18 @@ int Convert(const Flags& flags) {
   if (widths[0] != 0) texts.widths = widths;
 
   const Stem stem = ResolvedStem(network, ParseStem(flags.stem));
-  ImportOptions options = {stem, preprocessing.mean, preprocessing.std, 0, 0};
-  std::string how = std::string(StemName(stem)) + " stem";
-  const bool lossy = flags.fp32_layers != "f32" || flags.activations != "f32";
-  if (lossy && !flags.measure.empty()) {  // what it was before
+  const Stem fine = ResolvedStem(network, Stem::kAuto);
+  const auto how_with = [](Stem s) { return std::string(StemName(s)) + " stem"; };
+  ImportOptions options = {fine, preprocessing.mean, preprocessing.std, 0, 0};
+  const bool lossy = flags.fp32_layers != "f32" || flags.activations != "f32" ||
+                     (stem != fine && stem != Stem::kF32);
+  const std::vector<std::string> labelled = Labelled(flags, lossy);
+  if (lossy && !labelled.empty()) {  // what it was before
     const Conversion before = LowerAll(network, checkpoint, options, widths, nullptr);
-    texts.accuracy = Measure(flags, how, Emit(before.lowered, texts));
+    texts.accuracy = Measure(labelled, how_with(fine), Emit(before.lowered, texts));
   }
+  options.stem = stem;
+  std::string how = how_with(stem);
   if (flags.fp32_layers != "f32") {
     options.float_limbs = ParseFloatLimbs(flags.fp32_layers);
     how += ", " + flags.fp32_layers + " fp32 layers";
@@ -308,8 +334,9 @@ int Convert(const Flags& flags) {
   const Conversion conversion =
       LowerAll(network, checkpoint, options, widths, calibration ? &*calibration : nullptr);
   std::vector<uint8_t> file = Emit(conversion.lowered, texts);
-  if (!flags.measure.empty()) {
-    const auto measured = Measure(flags, how, file);
+  if (!labelled.empty()) {
+    const auto measured = Measure(labelled, how, file);
+    ExpectKept(flags, texts.accuracy, measured);
     texts.accuracy.insert(texts.accuracy.end(), measured.begin(), measured.end());
     file = Emit(conversion.lowered, texts);
   }
@@ -470,6 +497,12 @@ int main(int argc, char** argv) {
   app.add_option("--measure", flags.measure,
                  "measure the accuracy on a labelled data set and store it in the model")
       ->expected(1, 2);
+  app.add_option("--max-drop", flags.max_drop,
+                 "refuse to write a model whose lossy choices (--stem, --fp32-layers, "
+                 "--activations) cost more points of accuracy on the labelled data of --measure or "
+                 "--verify")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
   app.add_option("--emit-c", flags.emit_c,
                  "also write the model as C source with an example to this folder; alone with a "
                  "model in place of CKPT, do only that");

@@ -211,6 +211,40 @@ TEST_F(LbconvertTest, FloatActivationsBecomeCodes) {
   EXPECT_EQ(codes, ReadFile(model_));
 }
 
+// The percentage behind `what` in a report.
+double Percentage(const ProgramResult& result, const std::string& what) {
+  const size_t at = result.out.find(what + ": ");
+  EXPECT_NE(at, std::string::npos) << result.out << result.error;
+  return at == std::string::npos ? 0 : std::stod(result.out.substr(at + what.size() + 2));
+}
+
+TEST_F(LbconvertTest, LossyChoicesMustNotCostMoreThanTheUserAllows) {
+  // Images that all have one label: of the ten labels, one at least is recognised less often as soon
+  // as one image changes its class.
+  const std::vector<uint8_t> bytes = Noise(60 * 3072);
+  const std::string noise(bytes.begin(), bytes.end());
+  double drop = 0;
+  for (char label = 0; label < 10 && drop <= 0; ++label) {
+    std::string records;
+    for (size_t i = 0; i < 60; ++i) records += label + noise.substr(i * 3072, 3072);
+    WriteText("test_batch.bin", records);
+    const std::vector<std::string> flags = {"--stem", "i8", "--verify", folder_ / "test_batch.bin",
+                                            "--limit", "1", "--max-drop"};
+    const auto with = [&](double most) {
+      std::vector<std::string> all = flags;
+      all.push_back(std::to_string(most));
+      return Convert(all);
+    };
+    const ProgramResult result = with(100);
+    drop = Percentage(result, "i24 stem") - Percentage(result, "i8 stem");
+    if (drop <= 0) continue;
+    EXPECT_EQ(with(drop + 0.01).status, 0);
+    fs::remove(model_);
+    ExpectRefused(with(drop - 0.01), "points less (--max-drop)");
+  }
+  EXPECT_GT(drop, 0) << "the stem changed no class";
+}
+
 TEST_F(LbconvertTest, CodesForFloatActivationsNeedThemAndImages) {
   ExpectRefused(Convert({"--activations", "u8", "--calibrate", image_}), "quantized already");
   ExpectUsageError(Convert({"--activations", "u8"}), "--calibrate IMAGES");
