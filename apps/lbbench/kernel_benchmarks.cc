@@ -4,6 +4,10 @@
 #include <cstring>
 #include <memory>
 
+#include "apps/model_runner.h"
+#include "converter/emit.h"
+#include "converter/interpret.h"
+#include "converter/passes.h"
 #include "kernels/numerics.h"
 #include "kernels/reference.h"
 
@@ -64,7 +68,7 @@ std::vector<uint8_t> PackBits(const std::vector<int32_t>& values, size_t group, 
 struct Layer {
   Shape shape;
   const Kernels& kernels;
-  std::vector<uint8_t> planes[3];  // of weights
+  std::vector<uint8_t> planes[kMostPlanes];  // of weights
   std::unique_ptr<uint8_t[]> packed_memory;
   Weights weights = {};
   std::vector<uint8_t> input;
@@ -308,6 +312,59 @@ KernelBenchmark FixedPoint(const Kernels& kernels, const Shape& shape, size_t li
   return benchmark;
 }
 
+// A form of integer weights with as many planes, and its name.
+struct Integers {
+  const char* name;
+  WeightForm form;
+  size_t planes;
+
+  std::vector<int32_t> Random(size_t count, uint32_t seed) const {
+    if (form == WeightForm::kLimbs) return RandomIntegers(count, -127, 127, seed);
+    if (form == WeightForm::kTernary) return RandomIntegers(count, -1, 1, seed);
+    const int32_t largest = (1 << planes) - 1;
+    std::vector<int32_t> result = RandomIntegers(count, 0, largest, seed);
+    for (int32_t& w : result) w = 2 * w - largest;
+    return result;
+  }
+  int32_t Bit(int32_t w, size_t plane) const {
+    if (form == WeightForm::kTernary) return plane == 0 ? w > 0 : w != 0;
+    return (w + (1 << planes) - 1) / 2 >> plane & 1;
+  }
+};
+
+// Codes of activations times integer weights.
+KernelBenchmark DotTile(const Kernels& kernels, const Shape& shape, const Integers& integers) {
+  const auto layer = std::make_shared<Layer>(shape, kernels);
+  const auto x = RandomIntegers(shape.in_size() * shape.in_size() * shape.channels, 0, 255, 1);
+  std::vector<int32_t> w = integers.Random(shape.outputs * shape.elements(), 2);
+  const bool limbs = integers.form == WeightForm::kLimbs;
+  const size_t row_bytes = limbs ? shape.elements() : RoundUp(shape.elements(), 32) / 8;
+  for (size_t plane = 0; plane < integers.planes; ++plane) {
+    std::vector<int32_t> bits;
+    for (const int32_t weight : w) bits.push_back(limbs ? weight : integers.Bit(weight, plane));
+    layer->planes[plane] = limbs ? std::vector<uint8_t>(bits.begin(), bits.end())
+                                 : PackBits(bits, shape.elements(), row_bytes);
+  }
+  layer->SetWeights(integers.form, integers.planes, row_bytes, kernels.pack_dot_tile);
+  if (layer->weights.rows.halved())
+    for (int32_t& weight : w) weight = (weight - 1) / 2;
+  layer->input.assign(x.begin(), x.end());
+
+  const auto run = [=](bool keep) {
+    layer->RunTiles<int32_t>(
+        [&](size_t y, size_t left, size_t pixels, int32_t* sums, size_t stride) {
+          layer->kernels.dot_tile(layer->WindowsAt<uint8_t>(y, left, pixels, shape.channels),
+                                  layer->weights, nullptr, sums, stride);
+        },
+        keep);
+  };
+  KernelBenchmark benchmark = Named("dot_tile", shape, Peak::kDot8);
+  benchmark.name += std::string("/") + integers.name;
+  benchmark.run = [=] { run(false); };
+  benchmark.right = [=] { return run(true), layer->Equals(ExpectedSums(shape, x, w)); };
+  return benchmark;
+}
+
 // The epilogue of ReCU's convolutions, over sums in the scratch: affine, residual in place,
 // hardtanh, f32 and signs.
 struct Epilogued {
@@ -389,6 +446,110 @@ KernelBenchmark EpilogueBenchmark(const Kernels& kernels, size_t channels, size_
   return benchmark;
 }
 
+// The epilogue between layers of codes: affine, codes.
+KernelBenchmark CodesEpilogue(const Kernels& kernels, size_t channels, size_t size, int levels) {
+  const auto data = std::make_shared<Epilogued>(channels, size);
+  const auto codes = std::make_shared<std::vector<uint8_t>>(channels * size);
+  const float inverse_step = static_cast<float>(levels);
+  KernelBenchmark benchmark;
+  benchmark.name = "kernel/epilogue_rows/codes/" + std::to_string(channels) + "x" +
+                   std::to_string(size) + "/" + std::to_string(levels + 1);
+  benchmark.work = static_cast<double>(channels * size);
+  benchmark.run = [=, &kernels] {
+    EpilogueRows e = {};
+    data->Fill(e);
+    e.activation = Activation::kNone;
+    e.pixels = size;
+    e.in_stride = channels;
+    e.codes = codes->data();
+    e.codes_stride = channels;
+    e.inverse_step = inverse_step;
+    e.levels = levels;
+    kernels.epilogue_rows(e);
+  };
+  benchmark.right = [=, run = benchmark.run] {
+    run();
+    for (size_t i = 0; i < channels * size; ++i) {
+      float z = static_cast<float>(data->sums[i]);
+      reference::Affine(1, 1, &data->a[i % channels], &data->b[i % channels], nullptr, &z);
+      int32_t code = 0;
+      reference::Codes(1, &z, inverse_step, levels, &code);
+      if ((*codes)[i] != code) return false;
+    }
+    return true;
+  };
+  return benchmark;
+}
+
+// ResNet's: 3x3 windows, half as many of them along each axis.
+template <typename T>
+KernelBenchmark MaxPoolBenchmark(const char* row, void (*kernel)(const MaxPool<T>&),
+                                 size_t channels, size_t size) {
+  const auto plain = RandomIntegers(size * size * channels, 0, 255, 1);
+  const auto x = std::make_shared<std::vector<T>>(plain.begin(), plain.end());
+  const reference::Convolution window = {size, size, channels, 0, SquareWindow(3, 2, 1)};
+  const auto y = std::make_shared<std::vector<T>>(window.pixels() * channels);
+  KernelBenchmark benchmark;
+  benchmark.name = std::string("kernel/") + row + "/" + std::to_string(channels) + "@" +
+                   std::to_string(window.out_width());
+  benchmark.work = static_cast<double>(y->size());
+  benchmark.run = [=] {
+    kernel({x->data(), size, size, channels, window.window, y->data()});
+  };
+  benchmark.right = [=, run = benchmark.run] {
+    std::vector<int32_t> largest(y->size());
+    reference::MaxPool(window, plain.data(), largest.data());
+    run();
+    return std::ranges::equal(*y, std::vector<T>(largest.begin(), largest.end()));
+  };
+  return benchmark;
+}
+
+// The op that compares with thresholds has no row of its own, so here is a model of it. The largest
+// code of each channel follows, a few percent of the time, for a model ends in one pixel.
+KernelBenchmark ThresholdModel(const Kernels& kernels, int channels, int size, int levels) {
+  const auto graph = std::make_shared<Graph>();
+  const auto append = [&](GraphOp op, ValueType type, int side) -> GraphNode& {
+    GraphNode& node = graph->nodes.emplace_back();
+    node.op = op;
+    node.name = "node" + std::to_string(graph->nodes.size());
+    if (op != GraphOp::kInput) node.inputs = {static_cast<int>(graph->nodes.size()) - 2};
+    node.type = type;
+    node.height = node.width = side;
+    node.channels = channels;
+    if (type == ValueType::kCode) node.levels = levels;
+    return node;
+  };
+  append(GraphOp::kInput, ValueType::kF32, size);
+  GraphNode& threshold = append(GraphOp::kThreshold, ValueType::kCode, size);
+  for (int level = 0; level < levels; ++level)
+    for (int c = 0; c < channels; ++c)
+      threshold.thresholds.push_back(static_cast<float>(2 * level - levels) / 256 +
+                                     static_cast<float>(c) * 0x1p-12f);
+  append(GraphOp::kMaxPool, ValueType::kCode, 1).window = SquareWindow(size, size, 0);
+  append(GraphOp::kDecode, ValueType::kF32, 1);
+  graph->output = 3;
+  LoweredGraph lowered = Lower(*graph);
+  for (const Pass& pass : Passes()) pass.run(lowered);
+
+  KernelBenchmark benchmark;
+  benchmark.name = "kernel/threshold/" + std::to_string(channels) + "@" + std::to_string(size) +
+                   "/" + std::to_string(levels + 1);
+  RunnerOptions options;
+  options.isa = kernels.isa;
+  const auto runner = std::make_shared<ModelRunner>(Emit(lowered, {}), benchmark.name, options);
+  runner->SetNoise();
+  benchmark.work = static_cast<double>(channels * size * size);
+  benchmark.run = [=] { runner->Run(); };
+  benchmark.right = [=] {
+    const auto* values = static_cast<const float*>(runner->input().data);
+    const std::vector<float> x(values, values + channels * size * size);
+    const std::span<const float> y = runner->Run();
+    return SameBits(AsFloats(Interpret(*graph, x).back()), {y.begin(), y.end()});
+  };
+  return benchmark;
+}
+
 }  // namespace
 
 std::vector<KernelBenchmark> KernelBenchmarks(const Kernels& kernels) {
@@ -414,10 +575,26 @@ std::vector<KernelBenchmark> KernelBenchmarks(const Kernels& kernels) {
     all.push_back(FixedPoint(kernels, {16, 3, 32, 3, 1}, limbs, /*lanes=*/true));
     all.push_back(FixedPoint(kernels, {64, 3, 112, 7, 2}, limbs, /*lanes=*/false));
   }
+  // EdMIPS's and any-precision's layers; ternary and 8-bit ones of other networks.
+  constexpr Integers kSigns = {"w1", WeightForm::kSigns, 1}, kTwoBits = {"w2", WeightForm::kOdd, 2};
+  for (const Shape& shape :
+       {Shape{16, 16, 32, 3, 1}, Shape{32, 16, 16, 3, 2}, Shape{32, 32, 16, 3, 1},
+        Shape{64, 64, 8, 3, 1}, Shape{64, 64, 56, 3, 1}, Shape{128, 128, 28, 3, 1},
+        Shape{256, 256, 14, 3, 1}, Shape{512, 512, 7, 3, 1}})
+    all.push_back(DotTile(kernels, shape, kTwoBits));
+  for (const Integers& integers :
+       {kSigns, Integers{"ternary", WeightForm::kTernary, 2}, Integers{"w4", WeightForm::kOdd, 4},
+        Integers{"w8", WeightForm::kOdd, 8}, Integers{"i8", WeightForm::kLimbs, 1}})
+    all.push_back(DotTile(kernels, {64, 64, 56, 3, 1}, integers));
   for (const auto& [channels, size] : {std::pair<size_t, size_t>{16, 256}, {32, 128}, {64, 64}})
     all.push_back(EpilogueBenchmark(kernels, channels, size, /*lanes=*/true));
   for (const auto& [channels, size] : {std::pair<size_t, size_t>{64, 64}, {256, 16}, {512, 8}})
     all.push_back(EpilogueBenchmark(kernels, channels, size, /*lanes=*/false));
+  for (const int levels : {3, 255}) all.push_back(CodesEpilogue(kernels, 64, 64, levels));
+  all.push_back(CodesEpilogue(kernels, 512, 8, 3));
+  all.push_back(MaxPoolBenchmark("max_pool_f32", kernels.max_pool_f32, 64, 112));
+  all.push_back(MaxPoolBenchmark("max_pool_codes", kernels.max_pool_codes, 64, 112));
+  for (const int levels : {3, 15, 255}) all.push_back(ThresholdModel(kernels, 64, 56, levels));
   return all;
 }
 
