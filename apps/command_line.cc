@@ -16,6 +16,19 @@ int Fail(const CLI::App& app, const std::string& message, int status) {
 
 }  // namespace
 
+std::map<std::string, std::string> KeyValues(const std::string& flag,
+                                             const std::vector<std::string>& texts) {
+  std::map<std::string, std::string> values;
+  for (const std::string& text : texts) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0)
+      throw UsageError(flag + " " + text + ": expected KEY=VALUE");
+    if (!values.emplace(text.substr(0, equals), text.substr(equals + 1)).second)
+      throw UsageError(flag + ": " + text.substr(0, equals) + " is given twice");
+  }
+  return values;
+}
+
 int RunCommand(CLI::App& app, int argc, char** argv, int (*command)(void* context), void* context) {
   try {
     app.parse(argc, argv);

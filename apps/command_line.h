@@ -1,8 +1,10 @@
 // What all command-line tools share: how errors are told, and what the exit status means.
 #pragma once
 
+#include <map>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "images/error.h"
 
@@ -17,6 +19,10 @@ class UsageError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+
+// What a repeated flag of KEY=VALUE says; UsageError for other text and for a key given twice.
+std::map<std::string, std::string> KeyValues(const std::string& flag,
+                                             const std::vector<std::string>& texts);
 
 // Parses the command line, runs `command`, and returns the exit status it returns. Every error is
 // one line on stderr, "tool: where: what, what was expected".

@@ -12,6 +12,7 @@
 #include "apps/command_line.h"
 #include "apps/json.h"
 #include "apps/lbbench/kernel_benchmarks.h"
+#include "apps/lbbench/latency_table.h"
 #include "apps/lbbench/measure.h"
 #include "apps/lbbench/network_benchmarks.h"
 #include "apps/lbbench/peaks.h"
@@ -24,6 +25,8 @@ namespace {
 struct Flags {
   std::string filter, isa, json;
   int rounds = 50;
+  std::string latency_table, network = "edmips/cifar-resnet20";
+  std::vector<std::string> set;  // KEY=VALUE
 };
 
 const Kernels& Column(const std::string& isa) {
@@ -94,6 +97,10 @@ class Reference {
 void Print(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
+}
+
+const char* PeakName(Peak peak) {
+  return peak == Peak::kPopcount ? "popcount" : peak == Peak::kDot8 ? "int8 dot" : "f32 fma";
 }
 
 void WritePeaks(const Reference& reference, Json& json) {
@@ -168,7 +175,7 @@ void RunNetwork(const Kernels& kernels, const NetworkBenchmark& benchmark, int r
   Print("\n" + benchmark.name() + ", " + kernels.isa + ", one thread; clock " +
         Fixed(reference.hertz() * 1e-9, 2) + " GHz\n" + Grouped(benchmark.macs()) +
         " multiply-adds with quantized weights; at the " +
-        (benchmark.peak() == Peak::kPopcount ? "popcount" : "f32 fma") + " peak of " +
+        PeakName(benchmark.peak()) + " peak of " +
         Fixed(peak / reference.hertz(), 1) + " MAC per cycle " + Fixed(floor * 1e6, 1) + " us\n");
   Table table({"engine", "us", "x lbrt", "x floor"});
   json.BeginObject().Key("name").String(benchmark.name());
@@ -188,7 +195,26 @@ void RunNetwork(const Kernels& kernels, const NetworkBenchmark& benchmark, int r
   Print(table.Text());
 }
 
+int WriteLatencyTable(const Flags& flags) {
+  const Kernels& kernels = Column(flags.isa);
+  const Arguments arguments = KeyValues("--set", flags.set);
+  for (const char* key : {"bits", "weight_bits", "activation_bits", "mode"})
+    if (arguments.count(key) != 0)
+      throw UsageError(std::string("--set ") + key + ": every pair of bits is measured");
+  AtomicFile file(flags.latency_table);
+  const Latencies latencies =
+      MeasureLatencies(flags.network, arguments, kernels.isa, flags.rounds);
+  const std::string cpu = CpuName();
+  file.Write(LatencyJson(latencies, flags.network, cpu, flags.rounds) + "\n");
+  file.Commit();
+  Print(cpu + ", " + kernels.isa + ", one thread; " + flags.network +
+        (arguments.empty() ? "" : " " + ArgumentsText(arguments)) + ", median of " +
+        std::to_string(flags.rounds) + " rounds\n" + LatencyText(latencies));
+  return 0;
+}
+
 int Command(const Flags& flags) {
+  if (!flags.latency_table.empty()) return WriteLatencyTable(flags);
   std::regex filter;
   try {
     filter = std::regex(flags.filter);
@@ -223,13 +249,27 @@ int main(int argc, char** argv) {
       "Times kernels and networks against the machine's peaks and against other engines.\n\n"
       "example: lbbench --filter resnet20 --json resnet20.json",
       "lbbench");
-  app.add_option("--filter", flags.filter,
-                 "only benchmarks whose name this regular expression finds");
+  CLI::Option* filter =
+      app.add_option("--filter", flags.filter,
+                     "only benchmarks whose name this regular expression finds");
   app.add_option("--isa", flags.isa, "instruction set to use instead of the best");
   app.add_option("--rounds", flags.rounds,
-                 "of which the best counts; each runs everything for a millisecond")
+                 "of which the best counts; each runs everything for a millisecond. With "
+                 "--latency-table the median; each runs the network once at every pair")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--json", flags.json, "also write the figures to this file");
+  CLI::Option* json =
+      app.add_option("--json", flags.json, "also write the figures to this file");
+  CLI::Option* latencies =
+      app.add_option("--latency-table", flags.latency_table,
+                     "instead measure each quantized layer of a network at every pair of bits that "
+                     "EdMIPS's search chooses from, and write this file for lbtrain --search")
+          ->excludes(filter)
+          ->excludes(json);
+  app.add_option("--network", flags.network, "the network to measure, for --latency-table")
+      ->needs(latencies)
+      ->capture_default_str();
+  app.add_option("--set", flags.set, "KEY=VALUE, an argument of that network; repeatable")
+      ->needs(latencies);
   return lbrt::RunCommand(app, argc, argv, [&flags] { return lbrt::Command(flags); });
 }

@@ -113,14 +113,7 @@ std::vector<std::string> LabelsOf(const Flags& flags, const Checkpoint& checkpoi
 
 // What the user says of the network beside its name.
 Arguments ArgumentsOf(const Flags& flags) {
-  Arguments arguments;
-  for (const std::string& set : flags.set) {
-    const size_t equals = set.find('=');
-    if (equals == std::string::npos || equals == 0)
-      throw UsageError("--set " + set + ": expected KEY=VALUE");
-    if (!arguments.emplace(set.substr(0, equals), set.substr(equals + 1)).second)
-      throw UsageError("--set: " + set.substr(0, equals) + " is given twice");
-  }
+  Arguments arguments = KeyValues("--set", flags.set);
   const std::string& bits = flags.arch.empty() ? flags.bits : flags.arch;
   if (bits.empty()) return arguments;
   for (const char* key : {"bits", "weight_bits", "activation_bits"})

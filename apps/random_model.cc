@@ -55,21 +55,23 @@ std::vector<float> RandomFloats(size_t count, uint64_t seed) {
 }
 
 RandomModel MakeRandomModel(const std::string& network, Stem stem,
-                            const std::string& preprocessing) {
+                            const RandomModelOptions& options) {
   RandomModel model;
-  model.network = BuildNetwork(network, {});
+  model.network = BuildNetwork(network, options.arguments);
   const NetworkDefaults defaults = DefaultsOf(model.network);
   ModelTexts texts;
-  texts.preprocessing = preprocessing.empty() ? defaults.preprocessing : preprocessing;
+  texts.preprocessing =
+      options.preprocessing.empty() ? defaults.preprocessing : options.preprocessing;
   texts.labels = Lines(defaults.labels);
   const Preprocessing input = FromText(texts.preprocessing, network);
-  ImportOptions options;
-  options.stem = stem;
-  options.mean = input.mean;
-  options.std = input.std;
+  ImportOptions import;
+  import.stem = stem;
+  import.mean = input.mean;
+  import.std = input.std;
+  import.width = options.width;
   ImportReport report;
   model.graph = std::make_unique<Graph>(
-      Import(model.network, RandomTensors(model.network), options, &report));
+      Import(model.network, RandomTensors(model.network), import, &report));
   model.lowered = Lower(*model.graph);
   for (const Pass& pass : Passes()) pass.run(model.lowered);
   model.file = Emit(model.lowered, texts);

@@ -21,9 +21,14 @@ struct RandomModel {
   std::vector<uint8_t> file;  // the .lbm file's bytes
 };
 
-// `network` as for BuildNetwork, with the labels of its published form; and its preprocessing,
-// unless another is given (images/preprocess.h, text form).
+struct RandomModelOptions {
+  Arguments arguments = {};         // as for BuildNetwork
+  std::string preprocessing = {};   // images/preprocess.h, text form; empty: the published one
+  int width = 0;                    // of a network that switches; 0: the widest
+};
+
+// `network` as for BuildNetwork, with the labels of its published form.
 RandomModel MakeRandomModel(const std::string& network, Stem stem,
-                            const std::string& preprocessing = {});
+                            const RandomModelOptions& options = {});
 
 }  // namespace lbrt

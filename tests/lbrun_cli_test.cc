@@ -349,14 +349,15 @@ TEST_F(LbrunTest, ImagesOfAnotherSizeNeedAModelThatResizes) {
   const std::string small = folder_ / "small.png", wide = folder_ / "wide.png";
   WritePng(small, NoiseImage(1, 1, 3));
   WritePng(wide, NoiseImage(20000, 2, 1));
-  WriteFile(model_, MakeRandomModel(kResNet, Stem::kI24,
-                                    "channels = 3\nmean = 0.5 0.5 0.5\nstd = 0.5 0.5 0.5\n")
-                        .file);
+  const auto write_model = [&](const char* preprocessing) {
+    RandomModelOptions options;
+    options.preprocessing = preprocessing;
+    WriteFile(model_, MakeRandomModel(kResNet, Stem::kI24, options).file);
+  };
+  write_model("channels = 3\nmean = 0.5 0.5 0.5\nstd = 0.5 0.5 0.5\n");
   ExpectRefused({model_, small}, "expected 32x32");
-  WriteFile(model_, MakeRandomModel(kResNet, Stem::kI24,
-                                    "channels = 3\nresize = 28\ncrop = 28\npad = 2\n"
-                                    "mean = 0.5 0.5 0.5\nstd = 0.5 0.5 0.5\n")
-                        .file);
+  write_model("channels = 3\nresize = 28\ncrop = 28\npad = 2\n"
+              "mean = 0.5 0.5 0.5\nstd = 0.5 0.5 0.5\n");
   EXPECT_EQ(RunJson({model_, small, wide})["results"].size(), 2u);
 }
 

@@ -30,4 +30,10 @@ void TimeSideBySide(std::vector<Timed>& all, int rounds) {
       all[i].seconds = std::min(all[i].seconds, Seconds(all[i].run, calls[i]));
 }
 
+double Median(std::vector<double> values) {
+  std::ranges::sort(values);
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
 }  // namespace lbrt

@@ -17,4 +17,6 @@ struct Timed {
 // Rounds in which each of them runs for about a millisecond (at least once), one after the other.
 void TimeSideBySide(std::vector<Timed>& all, int rounds);
 
+double Median(std::vector<double> values);  // at least one
+
 }  // namespace lbrt

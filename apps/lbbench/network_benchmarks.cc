@@ -4,13 +4,10 @@
 
 #include "apps/lbbench/float_network.h"
 #include "apps/lbbench/peers.h"
-#include "apps/model_runner.h"
-#include "apps/random_model.h"
 #include "converter/interpret.h"
 #include "images/error.h"
 
 namespace lbrt {
-namespace {
 
 void CheckAgainstInterpreter(const std::string& name, const RandomModel& model,
                              ModelRunner& runner) {
@@ -32,8 +29,6 @@ void CheckAgainstInterpreter(const std::string& name, const RandomModel& model,
     throw InputError(name, "lbrt's logits differ from the interpreter's, not timed");
 }
 
-}  // namespace
-
 std::vector<NetworkChoice> NetworkChoices() {
   std::vector<NetworkChoice> choices;
   for (Stem stem : {Stem::kI24, Stem::kI16, Stem::kI8, Stem::kF32})
@@ -41,13 +36,25 @@ std::vector<NetworkChoice> NetworkChoices() {
                        stem, Peak::kPopcount, true});
   for (const char* network : {"mcdonnell/wrn-20-1", "mcdonnell/wrn-20-4"})
     choices.push_back(
-        {std::string("network/") + network + "/i24", network, Stem::kI24, Peak::kFma, false});
+        {std::string("network/") + network + "/i24", network, Stem::kI24, Peak::kFma});
+  // A fifth as wide as published; the same weights at every width.
+  const char* any = "any-precision/resnet20";
+  const Arguments narrow = {{"expansion", "1"}};
+  for (const int width : BuildNetwork(any, narrow).widths)
+    choices.push_back({std::string("network/") + any + "/i24/w" + std::to_string(width), any,
+                       Stem::kI24, width == 32 ? Peak::kFma : Peak::kDot8, false, narrow, width});
+  for (const char* bits : {"1/2", "2/2", "4/4"})
+    choices.push_back({std::string("network/edmips/cifar-resnet20/i24/") + bits,
+                       "edmips/cifar-resnet20", Stem::kI24, Peak::kDot8, false, {{"bits", bits}}});
   return choices;
 }
 
 NetworkBenchmark::NetworkBenchmark(const NetworkChoice& choice, const char* isa)
     : name_(choice.name), peak_(choice.peak) {
-  const RandomModel model = MakeRandomModel(choice.network, choice.stem);
+  RandomModelOptions model_options;
+  model_options.arguments = choice.arguments;
+  model_options.width = choice.width;
+  const RandomModel model = MakeRandomModel(choice.network, choice.stem, model_options);
   RunnerOptions options;
   options.isa = isa;
   const auto runner = std::make_shared<ModelRunner>(model.file, choice.name, options);

@@ -7,6 +7,8 @@
 
 #include "apps/lbbench/kernel_benchmarks.h"
 #include "apps/lbbench/measure.h"
+#include "apps/model_runner.h"
+#include "apps/random_model.h"
 #include "network/import.h"
 
 namespace lbrt {
@@ -15,11 +17,17 @@ struct NetworkChoice {
   std::string name;  // "network/recu/resnet20/i24"
   const char* network;
   Stem stem;
-  Peak peak;   // of its multiply-adds with quantized weights
-  bool peers;  // other engines run it too
+  Peak peak;           // of its multiply-adds with quantized weights
+  bool peers = false;  // other engines run it too
+  Arguments arguments = {};
+  int width = 0;  // of a network that switches
 };
 
 std::vector<NetworkChoice> NetworkChoices();
+
+// Throws InputError where lbrt's logits of noise are not the interpreter's.
+void CheckAgainstInterpreter(const std::string& name, const RandomModel& model,
+                             ModelRunner& runner);
 
 class NetworkBenchmark {
  public:
