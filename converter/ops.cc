@@ -4,8 +4,7 @@ namespace lbrt {
 namespace {
 
 constexpr const OpKind* kKinds[] = {&kinds::kConv, &kinds::kEltwise, &kinds::kAvgPool,
-                                    &kinds::kMaxPool, &kinds::kConcat,  &kinds::kThreshold,
-                                    &kinds::kUpsample, &kinds::kDepthToSpace};
+                                       &kinds::kMaxPool, &kinds::kConcat, &kinds::kThreshold};
 
 }  // namespace
 

@@ -23,8 +23,7 @@ struct OpKind {
 };
 
 namespace kinds {
-extern const OpKind kConv, kEltwise, kAvgPool, kMaxPool, kConcat, kThreshold, kUpsample,
-    kDepthToSpace;
+extern const OpKind kConv, kEltwise, kAvgPool, kMaxPool, kConcat, kThreshold;
 }
 
 std::span<const OpKind* const> OpKinds();

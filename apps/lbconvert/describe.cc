@@ -280,8 +280,7 @@ std::string KindText(const GraphNode& node) {
     case GraphOp::kInput:
       return "input";
     case GraphOp::kConv:
-      return "conv" + WindowText(node.window) +
-             (node.groups > 1 ? ", " + std::to_string(node.groups) + " groups" : "");
+      return "conv" + WindowText(node.window);
     case GraphOp::kAffine:
       return "affine";
     case GraphOp::kAdd:
@@ -308,10 +307,6 @@ std::string KindText(const GraphNode& node) {
       return "prelu";
     case GraphOp::kThreshold:
       return "threshold";
-    case GraphOp::kUpsample:
-      return "upsample " + std::to_string(node.factor_h) + "x" + std::to_string(node.factor_w);
-    case GraphOp::kDepthToSpace:
-      return "depth to space " + std::to_string(node.block);
   }
   return "";
 }
@@ -343,7 +338,6 @@ std::string WeightsText(const GraphNode& conv) {
     case WeightKind::kTernary:
       return "ternary";
     case WeightKind::kOdd:
-    case WeightKind::kInteger:
       return std::to_string(conv.bits) + " bits";
   }
   return "";

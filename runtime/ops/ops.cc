@@ -3,14 +3,13 @@
 
 namespace lbrt {
 
-extern const OpDef kConv, kEltwise, kAvgPool, kMaxPool, kConcat, kThreshold, kUpsample,
-    kDepthToSpace;
+extern const OpDef kConv, kEltwise, kAvgPool, kMaxPool, kConcat, kThreshold;
 
 namespace {
 
 // By their number in the union of schema/lbm.fbs.
-constexpr const OpDef* kOps[] = {nullptr,  &kConv,       &kEltwise,  &kAvgPool,     &kMaxPool,
-                                 &kConcat, &kThreshold, &kUpsample, &kDepthToSpace};
+constexpr const OpDef* kOps[] = {nullptr, &kConv, &kEltwise, &kAvgPool, &kMaxPool, &kConcat,
+                                    &kThreshold};
 static_assert(sizeof(kOps) / sizeof(kOps[0]) == static_cast<size_t>(lbm::OpBody::MAX) + 1);
 
 }  // namespace
