@@ -47,7 +47,7 @@ std::string Expected() {
 TEST(EmitC, TheExampleComputesWhatTheModelDoesOnThisMachine) {
   const TemporaryFolder folder;
   EmitC(ReadFile(kModel), "recu-resnet20-cifar10.lbm", folder / "c");
-  Output("cd " + (folder / "c") + " && " LBRT_C_COMPILER
+  Output("cd " + (folder / "c") + " && " LBRT_C_COMPILER " " LBRT_C_FLAGS
          " -std=c99 -Wall -Wextra -Werror main.c model.c -I " LBRT_SOURCE_DIR " " LBRT_ARCHIVE
          " -lpthreadpool -lcpuinfo -lstdc++ -lm -o main");
   EXPECT_EQ(Output(folder / "c/main"), Expected());
