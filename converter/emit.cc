@@ -1,6 +1,7 @@
 #include "converter/emit.h"
 
 #include <cstring>
+#include <utility>
 
 #include "converter/emission.h"
 #include "converter/ops.h"
@@ -22,7 +23,7 @@ class Table {
       const ProgramParts parts = AddParts(lowered);
       others.push_back(lbm::CreateProgram(builder_, parts.ops, parts.tensors,
                                           builder_.CreateVector(std::vector{parts.input}),
-                                          builder_.CreateVector(std::vector{parts.output})));
+                                          builder_.CreateVector(parts.outputs)));
     }
     fb::Offset<fb::Vector<fb::Offset<lbm::Program>>> programs;
     if (!others.empty()) programs = builder_.CreateVector(others);
@@ -34,8 +35,11 @@ class Table {
     const auto inputs = builder_.CreateVector(
         {lbm::CreatePortDirect(builder_, lowered.node(0).name.c_str(), first.input,
                                image ? texts.preprocessing.c_str() : nullptr)});
-    const auto outputs = builder_.CreateVector({lbm::CreatePortDirect(
-        builder_, lowered.node(lowered.graph->output).name.c_str(), first.output)});
+    std::vector<fb::Offset<lbm::Port>> ports;
+    for (const uint32_t tensor : first.outputs)
+      ports.push_back(lbm::CreatePortDirect(
+          builder_, lowered.node(StoredValues(lowered)[tensor]).name.c_str(), tensor));
+    const auto outputs = builder_.CreateVector(ports);
     fb::Offset<fb::Vector<fb::Offset<fb::String>>> labels;
     if (!texts.labels.empty()) labels = builder_.CreateVectorOfStrings(texts.labels);
     const auto bits =
@@ -64,7 +68,8 @@ class Table {
   struct ProgramParts {
     fb::Offset<fb::Vector<fb::Offset<lbm::Op>>> ops;
     fb::Offset<fb::Vector<fb::Offset<lbm::Tensor>>> tensors;
-    uint32_t input, output;
+    uint32_t input;
+    std::vector<uint32_t> outputs;
   };
   // Names are stored once for all widths.
   ProgramParts AddParts(const LoweredGraph& lowered) {
@@ -78,8 +83,10 @@ class Table {
     }
     std::vector<fb::Offset<lbm::Tensor>> tensors;
     for (const int value : emission.values()) tensors.push_back(AddTensor(lowered, value));
+    std::vector<uint32_t> outputs = {emission.Tensor(lowered.graph->output)};
+    for (const int value : lowered.graph->more_outputs) outputs.push_back(emission.Tensor(value));
     return {builder_.CreateVector(ops), builder_.CreateVector(tensors), emission.Tensor(0),
-            emission.Tensor(lowered.graph->output)};
+            std::move(outputs)};
   }
 
   fb::Offset<lbm::Tensor> AddTensor(const LoweredGraph& lowered, int value) {

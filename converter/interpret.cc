@@ -23,7 +23,8 @@ std::vector<int32_t> AsIntegers(const PlainValue& value) {
 
 reference::Convolution Shape(const GraphNode& node, const GraphNode& from) {
   return {static_cast<size_t>(from.height), static_cast<size_t>(from.width),
-          static_cast<size_t>(from.channels), static_cast<size_t>(node.channels), node.window};
+          static_cast<size_t>(from.channels), static_cast<size_t>(node.channels), node.window,
+          static_cast<size_t>(node.groups)};
 }
 
 size_t Elements(const GraphNode& node) {
@@ -191,6 +192,38 @@ PlainValue CountThresholds(const Graph&, const GraphNode& node, const Inputs& in
   return codes;
 }
 
+// Every pixel of x becomes block_h x block_w; from(c, by, bx) is the channel of x that is channel c
+// of one of them.
+template <typename From>
+PlainValue Blocks(const Graph& graph, const GraphNode& node, const PlainValue& value, int block_h,
+                  int block_w, From from) {
+  const GraphNode& in = graph.node(node.inputs[0]);
+  const auto spread = [&]<typename T>(const std::vector<T>& x) -> PlainValue {
+    std::vector<T> y;
+    for (int row = 0; row < node.height; ++row)
+      for (int column = 0; column < node.width; ++column)
+        for (int c = 0; c < node.channels; ++c) {
+          const int pixel = row / block_h * in.width + column / block_w;
+          y.push_back(x[static_cast<size_t>(pixel * in.channels +
+                                            from(c, row % block_h, column % block_w))]);
+        }
+    return y;
+  };
+  return std::visit(spread, value);
+}
+
+PlainValue Upsample(const Graph& graph, const GraphNode& node, const Inputs& inputs) {
+  return Blocks(graph, node, *inputs[0], node.factor_h, node.factor_w,
+                [](int c, int, int) { return c; });
+}
+
+PlainValue DepthToSpace(const Graph& graph, const GraphNode& node, const Inputs& inputs) {
+  return Blocks(graph, node, *inputs[0], node.block, node.block, [&](int c, int by, int bx) {
+    return node.channel_first ? (c * node.block + by) * node.block + bx
+                              : (by * node.block + bx) * node.channels + c;
+  });
+}
+
 PlainValue Evaluate(const Graph& graph, const GraphNode& node, const Inputs& inputs) {
   switch (node.op) {
     case GraphOp::kInput:
@@ -221,6 +254,10 @@ PlainValue Evaluate(const Graph& graph, const GraphNode& node, const Inputs& inp
       return PReluOf(graph, node, inputs);
     case GraphOp::kThreshold:
       return CountThresholds(graph, node, inputs);
+    case GraphOp::kUpsample:
+      return Upsample(graph, node, inputs);
+    case GraphOp::kDepthToSpace:
+      return DepthToSpace(graph, node, inputs);
   }
   return *inputs[0];
 }

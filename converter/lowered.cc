@@ -52,7 +52,9 @@ int ProducerOf(const LoweredGraph& lowered, int value) {
 }
 
 int UsersOf(const LoweredGraph& lowered, int value) {
-  int users = lowered.graph->output == value ? 1 : 0;
+  const std::vector<int>& more = lowered.graph->more_outputs;
+  int users = static_cast<int>(std::count(more.begin(), more.end(), value));
+  if (lowered.graph->output == value) ++users;
   for (const Op& op : lowered.ops) {
     const std::vector<int> inputs = InputsOf(op);
     users += static_cast<int>(std::count(inputs.begin(), inputs.end(), value));

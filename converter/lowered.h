@@ -61,7 +61,7 @@ std::vector<int> OutputsOf(const LoweredGraph::Op& op);
 
 // The op that stores a value; -1 for the network's input and for values that are not stored.
 int ProducerOf(const LoweredGraph& lowered, int value);
-// How many ops read a value; being the network's output counts as one.
+// How many ops read a value; being an output of the network counts as one.
 int UsersOf(const LoweredGraph& lowered, int value);
 
 // All values that exist outside of ops, i.e. the input and what ops store, ascending: the model's

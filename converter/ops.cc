@@ -4,7 +4,8 @@ namespace lbrt {
 namespace {
 
 constexpr const OpKind* kKinds[] = {&kinds::kConv, &kinds::kEltwise, &kinds::kAvgPool,
-                                       &kinds::kMaxPool, &kinds::kConcat, &kinds::kThreshold};
+                                    &kinds::kMaxPool, &kinds::kConcat,  &kinds::kThreshold,
+                                    &kinds::kUpsample, &kinds::kDepthToSpace};
 
 }  // namespace
 

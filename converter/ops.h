@@ -23,7 +23,8 @@ struct OpKind {
 };
 
 namespace kinds {
-extern const OpKind kConv, kEltwise, kAvgPool, kMaxPool, kConcat, kThreshold;
+extern const OpKind kConv, kEltwise, kAvgPool, kMaxPool, kConcat, kThreshold, kUpsample,
+    kDepthToSpace;
 }
 
 std::span<const OpKind* const> OpKinds();

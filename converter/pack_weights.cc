@@ -54,6 +54,14 @@ std::vector<Plane> PackOdd(const GraphNode& conv) {
   return planes;
 }
 
+// Two's complement, the most significant plane first.
+std::vector<Plane> PackIntegers(const GraphNode& conv) {
+  std::vector<Plane> planes;
+  for (int bit = conv.bits - 1; bit >= 0; --bit)
+    planes.push_back(PackBits(conv, [&](int32_t w) { return (w >> bit & 1) != 0; }));
+  return planes;
+}
+
 std::vector<Plane> Pack(const GraphNode& conv) {
   switch (conv.weight_kind) {
     case WeightKind::kSign:
@@ -66,6 +74,8 @@ std::vector<Plane> Pack(const GraphNode& conv) {
       return PackTernary(conv);
     case WeightKind::kOdd:
       return PackOdd(conv);
+    case WeightKind::kInteger:
+      return PackIntegers(conv);
   }
   return {};
 }

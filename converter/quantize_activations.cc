@@ -31,7 +31,9 @@ bool SumsFit(const GraphNode& conv) {
   constexpr int64_t kMostElements = 65793;  // kernels/kernels.h
   const int64_t elements =
       static_cast<int64_t>(conv.codes.size()) / static_cast<int64_t>(conv.channels);
-  const int64_t weight = conv.weight_kind == WeightKind::kOdd ? (int64_t{1} << conv.bits) - 1 : 1;
+  const int64_t weight = conv.weight_kind == WeightKind::kOdd       ? (int64_t{1} << conv.bits) - 1
+                         : conv.weight_kind == WeightKind::kInteger ? int64_t{1} << (conv.bits - 1)
+                                                                    : 1;
   return elements <= kMostElements && elements * weight * kCodedActivationLevels <= INT32_MAX;
 }
 

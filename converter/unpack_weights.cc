@@ -25,6 +25,10 @@ int32_t Code(WeightKind kind, const Planes& planes, size_t outputs, size_t taps,
     case WeightKind::kOdd:
       for (const auto& plane : planes) code = code * 2 + (bit(plane) == 1 ? 1 : -1);
       return code;
+    case WeightKind::kInteger:
+      for (const auto& plane : planes)
+        code = code * 2 + (&plane == &planes[0] ? -1 : 1) * bit(plane);
+      return code;
     case WeightKind::kFixed:
       for (const auto& plane : planes) code = code * 256 + static_cast<int8_t>(plane[i]);
       return code;

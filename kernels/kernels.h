@@ -52,6 +52,7 @@ enum class WeightForm : uint8_t {
   kOdd,      // 2 to 8 planes of bits: w = sum of (2 bit[i] - 1) * 2^i
   kWeighted,  // planes of bits: w = 2 q - (2^bits - 1), where
               // q = (offset + sum of weight[i] * bit[i]) mod 2^bits
+  kIntegers,  // 2 to 8 planes of bits, two's complement: the last one weighs -2^(planes - 1)
 };
 
 inline constexpr size_t kMostPlanes = 10;
@@ -106,6 +107,26 @@ struct Windows {
 // Away from borders {0, weights.run}.
 struct WeightSpan {
   size_t begin, run_stride;
+};
+
+// The inputs of `pixels` outputs of a depthwise convolution, counted in elements T: tap (y, x) of
+// pixel r is `channels` elements at first + r * step + y * row_stride + x * column_stride. Taps are
+// the valid ones, and every channel meets weights of its own.
+template <typename T>
+struct DepthwiseWindows {
+  const T* first;
+  size_t pixels, step;
+  size_t rows, columns;  // taps
+  size_t row_stride, column_stride;
+  size_t channels;
+};
+
+// Weights of a depthwise convolution, of int32_t or float: those of tap (y, x) are `channels`
+// elements at first + y * row_stride + x * channels.
+template <typename T>
+struct DepthwiseWeights {
+  const T* first;
+  size_t row_stride;
 };
 
 // +-1 pixels of 16, 32 or 64 channels (2, 4, 8 bytes) as vector lanes, for `rows` output rows of
@@ -233,11 +254,19 @@ struct Kernels {
                             size_t acc_stride);
 
   // acc[r * acc_stride + o] = base[r][o] + sum of w * x, exact in int32, or without base where that
-  // is null. w: signs, ternary, odd, weighted, or kLimbs of one plane. Numbers of 8 bits, odd or
-  // weighted, do not fit a byte: there (w - 1) / 2 is what counts. Elements of a window: at most
-  // kMaxFixedPointElements.
+  // is null. w: signs, ternary, odd, weighted, integers, or kLimbs of one plane. Numbers of 8 bits,
+  // odd or weighted, do not fit a byte: there (w - 1) / 2 is what counts. Elements of a window: at
+  // most kMaxFixedPointElements.
   void (*dot_tile)(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
                    int32_t* acc, size_t acc_stride);
+
+  // acc[r * acc_stride + c] = sum over the taps of w * (x - zero), exact where it fits int32.
+  void (*depthwise_codes)(const DepthwiseWindows<uint8_t>& in,
+                          const DepthwiseWeights<int32_t>& weights, int32_t zero, int32_t* acc,
+                          size_t acc_stride);
+  // acc[r * acc_stride + c]: acc = +0; for each tap, y and x ascending: acc = fma(w, x, acc).
+  void (*depthwise_f32)(const DepthwiseWindows<float>& in, const DepthwiseWeights<float>& weights,
+                        float* acc, size_t acc_stride);
 
   void (*epilogue_rows)(const EpilogueRows& e);
   void (*epilogue_lanes)(const EpilogueLanes& e);  // at most 64 channels

@@ -34,12 +34,14 @@ template <typename T, typename Sum, typename Step>
 void Sums(const Convolution& conv, const T* x, const T* weights, Sum* sums, Step step) {
   for (size_t i = 0; i < conv.pixels() * conv.outputs; ++i) sums[i] = 0;
   ForEachTap(conv, [&](size_t pixel, size_t tap, size_t input) {
+    const size_t taps = static_cast<size_t>(conv.window.taps());
+    const size_t channels = conv.channels / conv.groups;
     for (size_t o = 0; o < conv.outputs; ++o) {
       Sum& sum = sums[pixel * conv.outputs + o];
-      for (size_t c = 0; c < conv.channels; ++c) {
-        const size_t taps = static_cast<size_t>(conv.window.taps());
-        sum = step(sum, weights[(o * taps + tap) * conv.channels + c],
-                   x[input * conv.channels + c]);
+      const size_t first = o / (conv.outputs / conv.groups) * channels;
+      for (size_t c = 0; c < channels; ++c) {
+        sum = step(sum, weights[(o * taps + tap) * channels + c],
+                   x[input * conv.channels + first + c]);
       }
     }
   });

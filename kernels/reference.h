@@ -18,6 +18,9 @@ namespace lbrt::reference {
 struct Convolution {
   size_t height, width, channels, outputs;
   Window window;  // a linear layer is a 1x1 window on a 1x1 image
+  // Equal runs of channels, each of which an equal run of outputs reads; weights are
+  // [outputs][ky][kx][channels of one group].
+  size_t groups = 1;
 
   size_t out_height() const {
     return static_cast<size_t>(OutputHeight(window, static_cast<int>(height)));

@@ -223,6 +223,37 @@ void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* 
   }
 }
 
+namespace {
+// acc[r * acc_stride + c]: 0, then step(w, x, acc) for each tap.
+template <typename T, typename Weight, typename Step>
+void Depthwise(const DepthwiseWindows<T>& in, const DepthwiseWeights<Weight>& weights, Weight* acc,
+               size_t acc_stride, Step step) {
+  for (size_t r = 0; r < in.pixels; ++r) {
+    Weight* sums = acc + r * acc_stride;
+    for (size_t c = 0; c < in.channels; ++c) sums[c] = 0;
+    for (size_t y = 0; y < in.rows; ++y) {
+      const T* x = in.first + r * in.step + y * in.row_stride;
+      const Weight* w = weights.first + y * weights.row_stride;
+      for (size_t i = 0; i < in.columns; ++i, x += in.column_stride, w += in.channels) {
+        for (size_t c = 0; c < in.channels; ++c) sums[c] = step(w[c], x[c], sums[c]);
+      }
+    }
+  }
+}
+}  // namespace
+
+void DepthwiseCodes(const DepthwiseWindows<uint8_t>& in, const DepthwiseWeights<int32_t>& weights,
+                    int32_t zero, int32_t* acc, size_t acc_stride) {
+  Depthwise(in, weights, acc, acc_stride,
+            [zero](int32_t w, int32_t x, int32_t sum) { return sum + w * (x - zero); });
+}
+
+void DepthwiseF32(const DepthwiseWindows<float>& in, const DepthwiseWeights<float>& weights,
+                  float* acc, size_t acc_stride) {
+  Depthwise(in, weights, acc, acc_stride,
+            [](float w, float x, float sum) { return Fma(w, x, sum); });
+}
+
 void EpilogueRowsRange(const lbrt::EpilogueRows& e, size_t pixel, size_t begin, size_t end,
                        uint8_t* bits) {
   const float* b = e.b_rows != nullptr ? e.b_rows[pixel] : e.b;

@@ -21,6 +21,10 @@ void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* 
                      size_t acc_stride);
 void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
              int32_t* acc, size_t acc_stride);
+void DepthwiseCodes(const DepthwiseWindows<uint8_t>& in, const DepthwiseWeights<int32_t>& weights,
+                    int32_t zero, int32_t* acc, size_t acc_stride);
+void DepthwiseF32(const DepthwiseWindows<float>& in, const DepthwiseWeights<float>& weights,
+                  float* acc, size_t acc_stride);
 void EpilogueRows(const lbrt::EpilogueRows& e);
 void EpilogueLanes(const lbrt::EpilogueLanes& e);
 void AveragePoolRows(const AveragePool& pool);
@@ -63,6 +67,8 @@ inline constexpr Kernels kKernels = {
     .fixed_point_tile = FixedPointTile,
     .fixed_point_lanes = FixedPointLanes,
     .dot_tile = DotTile,
+    .depthwise_codes = DepthwiseCodes,
+    .depthwise_f32 = DepthwiseF32,
     .epilogue_rows = EpilogueRows,
     .epilogue_lanes = EpilogueLanes,
     .average_pool_rows = AveragePoolRows,

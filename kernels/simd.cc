@@ -20,6 +20,7 @@
 #include "kernels/panel-inl.h"
 #include "kernels/float-inl.h"
 // The rows, by family.
+#include "kernels/depthwise-inl.h"
 #include "kernels/dot-inl.h"
 #include "kernels/epilogue-inl.h"
 #include "kernels/pool-inl.h"
@@ -60,6 +61,8 @@ constexpr Kernels kColumn = {
     .fixed_point_tile = FixedPointTile,
     .fixed_point_lanes = FixedPointLanes,
     .dot_tile = DotTile,
+    .depthwise_codes = DepthwiseCodes,
+    .depthwise_f32 = DepthwiseF32,
     .epilogue_rows = EpilogueRows,
     .epilogue_lanes = EpilogueLanes,
     .average_pool_rows = AveragePoolRows,

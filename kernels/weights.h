@@ -49,6 +49,11 @@ inline int32_t WeightCode(const WeightRows& rows, size_t output, size_t k) {
       for (size_t i = 0; i < rows.planes; ++i) q += rows.weight[i] * RowBit(rows, i, output, k);
       return 2 * (q & levels) - levels;
     }
+    case WeightForm::kIntegers:
+      for (size_t i = 0; i < rows.planes; ++i) {
+        w += RowBit(rows, i, output, k) * (i + 1 == rows.planes ? -(1 << i) : 1 << i);
+      }
+      break;
   }
   return w;
 }
@@ -119,6 +124,12 @@ inline const int8_t* DotWeights(const WeightRows& rows, size_t output, size_t k,
           WeightedBytes(rows, [&](size_t plane) { return row(plane)[first + i]; });
       std::memcpy(buffer + 8 * i, &weights, 8);
     }
+  } else if (rows.form == WeightForm::kIntegers) {
+    decode([&](size_t i) {  // the sign, in every bit from its own on
+      uint64_t word = row(top)[i] * (kEveryByte << (8 * top));
+      for (size_t plane = 0; plane < top; ++plane) word |= uint64_t{row(plane)[i]} << (8 * plane);
+      return word;
+    });
   } else if (rows.form == WeightForm::kTernary) {
     const uint8_t *positive = row(0), *nonzero = row(1);
     decode([=](size_t i) {

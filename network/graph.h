@@ -34,10 +34,14 @@ enum class GraphOp : uint8_t {
   kConcat,       // channels of all inputs, in order; f32, or codes of the same type and levels
   kPRelu,        // x > 0 ? x : x * A[c]
   kThreshold,    // code = how many of the channel's thresholds [level][c] are <= x; they ascend
+  kUpsample,     // y[i][j] = x[i / factor_h][j / factor_w]; f32, kSign or kCode
+  kDepthToSpace,  // y[i * block + by][j * block + bx][c] = x[i][j] of channel
+                  // (by * block + bx) * channels + c, or (c * block + by) * block + bx where
+                  // channel_first; f32, kSign or kCode
 };
 
 // What the integers or floats of a kConv's weights are; with the input's type it fixes the sum:
-//   kSign, kTernary, kOdd x kSign, kCode input: kI32, exact, over the valid taps
+//   kSign, kTernary, kOdd, kInteger x kSign, kCode input: kI32, exact, over the valid taps
 //   those and kFixed      x kF32 input: kF32; acc = +0, then fma(w, a, acc) for ky, kx, c
 //                           ascending over the valid taps
 //   kFloat                x kF32 input: the same
@@ -49,6 +53,7 @@ enum class WeightKind : uint8_t {
   kFixed,    // |w| fits `limbs` signed 8-bit limbs (127, 32639, 8355711)
   kTernary,  // -1, 0, 1
   kOdd,      // odd numbers up to +-(2^bits - 1), 2 to 8 bits
+  kInteger,  // -2^(bits - 1) to 2^(bits - 1) - 1, 2 to 8 bits
 };
 
 struct GraphNode {
@@ -62,10 +67,13 @@ struct GraphNode {
   Window window;                                // kConv, kAvgPool, kMaxPool
   WeightKind weight_kind = WeightKind::kFloat;  // kConv
   int limbs = 0;                                // kConv with kFixed: 1 (i8), 2 (i16), 3 (i24)
-  int bits = 0;                                 // kConv with kOdd
+  int bits = 0;                                 // kConv with kOdd, kInteger
   int zero = 0;  // kConv of kCode: a code of the input means code - zero; 0 to 255
-  std::vector<int32_t> codes;                   // kConv, all but kFloat: [o][ky][kx][c]
-  std::vector<float> weights;                   // kConv kFloat: [o][ky][kx][c]
+  // kConv: equal runs of the input's channels, each of which an equal run of outputs reads. Weights
+  // are [o][ky][kx][c], c of the channels of one group.
+  int groups = 1;
+  std::vector<int32_t> codes;                   // kConv, all but kFloat
+  std::vector<float> weights;                   // kConv kFloat
 
   // kAffine: a [channels]; b [classes][channels], where classes > 1 only right after a convolution
   // of an image: the border classes (kernels/shapes.h) of that convolution's window, row-major.
@@ -78,11 +86,15 @@ struct GraphNode {
   float inverse_step = 1;                     // kQuantize
   float step = 1;                             // kDecode
   std::vector<float> thresholds;              // kThreshold: [levels][channels]
+  int factor_h = 1, factor_w = 1;             // kUpsample: 1 to 64
+  int block = 1;                              // kDepthToSpace: 1 to 64
+  bool channel_first = false;                 // kDepthToSpace
 };
 
 struct Graph {
   std::vector<GraphNode> nodes;  // nodes[0] is the input
   int output = -1;               // f32, 1 x 1 x classes
+  std::vector<int> more_outputs;  // f32, of any shape; all different, none the input
 
   const GraphNode& node(int i) const { return nodes[static_cast<size_t>(i)]; }
 };

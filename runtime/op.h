@@ -107,7 +107,7 @@ struct RepackedWeights {
 // Memory of a model in the making: everything it has, and the weights among it, counted. `shared`
 // has room for kMostParts elements a convolution.
 struct ModelMemory {
-  static constexpr size_t kMostParts = 3;
+  static constexpr size_t kMostParts = 4;
 
   Allocator& allocator;
   RepackedWeights* shared = nullptr;

@@ -27,9 +27,13 @@ enum Feature : uint64_t {
   kFeatureWeightedWeights = 1u << 14,
   kFeaturePrograms = 1u << 15,
   kFeatureThreshold = 1u << 16,
-  kFeatureZero = 1u << 17            // codes that mean code - zero
+  kFeatureZero = 1u << 17,           // codes that mean code - zero
+  kFeatureGroups = 1u << 18,
+  kFeatureIntegersWeights = 1u << 19,
+  kFeatureUpsample = 1u << 20,
+  kFeatureDepthToSpace = 1u << 21
 };
-inline constexpr uint64_t kKnownFeatures = (1u << 18) - 1;
+inline constexpr uint64_t kKnownFeatures = (1u << 22) - 1;
 
 // The features of an op's epilogue.
 template <typename Stages>
@@ -58,11 +62,13 @@ uint64_t ProgramFeatures(const Program& program) {
         case WeightKind::Ternary: features |= kFeatureTernaryWeights; break;
         case WeightKind::Odd: features |= kFeatureOddWeights; break;
         case WeightKind::Weighted: features |= kFeatureWeightedWeights; break;
+        case WeightKind::Integers: features |= kFeatureIntegersWeights; break;
       }
       if (conv->kind() == WeightKind::Fixed &&
           (reads(conv->input(), TensorType::F32) || reads(conv->input(), TensorType::Bits)))
         features |= kFeatureMixedOperands;
       if (conv->zero() != 0) features |= kFeatureZero;
+      if (conv->groups() != 1) features |= kFeatureGroups;
     }
     if (const Eltwise* eltwise = op->body_as_Eltwise()) {
       features |= kFeatureEltwise | StageFeatures(*eltwise->stages());
@@ -72,6 +78,8 @@ uint64_t ProgramFeatures(const Program& program) {
     if (op->body_as_MaxPool() != nullptr) features |= kFeatureMaxPool;
     if (op->body_as_Concat() != nullptr) features |= kFeatureConcat;
     if (op->body_as_Threshold() != nullptr) features |= kFeatureThreshold;
+    if (op->body_as_Upsample() != nullptr) features |= kFeatureUpsample;
+    if (op->body_as_DepthToSpace() != nullptr) features |= kFeatureDepthToSpace;
   }
   for (const Tensor* tensor : *program.tensors()) {
     if (tensor->type() == TensorType::Bits) features |= kFeatureBitsTensors;

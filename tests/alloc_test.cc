@@ -83,6 +83,7 @@ void ExpectNothingFromTheHeap(const ModelFile& model_file) {
 TEST(Alloc, OpeningCreatingAndRunningTakeNothingFromTheHeap) {
   ExpectNothingFromTheHeap(TinyModel());
   ExpectNothingFromTheHeap(TinyCodesModel());
+  ExpectNothingFromTheHeap(TinyOperatorsModel());
   ExpectNothingFromTheHeap(TinyWidthsModel());
 }
 

@@ -52,11 +52,13 @@ Graph EverythingGraph() {
   const int first = g.Affine(g.Conv(codes, WeightKind::kTernary, 4, k3x3), 0.1f);
   const int planes = g.AffineOnto(g.Conv(codes, WeightKind::kOdd, 4, k3x3, 4), first, 0.01f);
   const int prelu = g.PRelu(planes);
-  const int counted = g.Conv(g.Threshold(prelu, 5), WeightKind::kOdd, 4, k3x3, 2);
+  const int upsampled = g.Upsample(g.MaxPool(g.Threshold(prelu, 5), SquareWindow(1, 3, 0)), 3, 3);
+  const int counted = g.Conv(upsampled, WeightKind::kInteger, 16, k3x3, 3, 2);
   g.node(counted).zero = 2;
+  const int blocks = g.DepthToSpace(g.Affine(counted, 0.01f), 2, true);
   const int fixed =
       g.Add(g.Affine(g.Conv(g.Sign(prelu), WeightKind::kFixed, 4, k3x3, 1), 0.01f),
-            g.Affine(counted, 0.01f));
+            g.AvgPool(blocks, SquareWindow(2, 2, 0)));
   const int joined = g.Concat({g.Add(fixed, g.Decode(g.Quantize(prelu, 2.0f, 3), 0.5f)), prelu});
 
   const int pooled = g.Affine(g.AvgPool(joined, SquareWindow(3, 1, 0)));

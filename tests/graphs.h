@@ -31,8 +31,8 @@ class GraphBuilder {
     return Append(std::move(node), GraphOp::kInput, {});
   }
 
-  // `size`: limbs of kFixed, bits of kOdd.
-  int Conv(int x, WeightKind kind, int channels, Window window, int size = 0) {
+  // `size`: limbs of kFixed, bits of kOdd and kInteger.
+  int Conv(int x, WeightKind kind, int channels, Window window, int size = 0, int groups = 1) {
     const GraphNode& from = graph_.node(x);
     GraphNode node;
     node.channels = channels;
@@ -41,10 +41,11 @@ class GraphBuilder {
     node.width = OutputWidth(window, from.width);
     node.weight_kind = kind;
     if (kind == WeightKind::kFixed) node.limbs = size;
-    if (kind == WeightKind::kOdd) node.bits = size;
+    if (kind == WeightKind::kOdd || kind == WeightKind::kInteger) node.bits = size;
+    node.groups = groups;
     if (from.type != ValueType::kF32)
       node.type = kind == WeightKind::kFixed ? ValueType::kI64 : ValueType::kI32;
-    for (int i = 0; i < channels * window.taps() * from.channels; ++i) {
+    for (int i = 0; i < channels * window.taps() * (from.channels / groups); ++i) {
       if (kind == WeightKind::kFloat)
         node.weights.push_back(Float());
       else
@@ -130,6 +131,21 @@ class GraphBuilder {
     return Append(std::move(node), GraphOp::kMaxPool, {x});
   }
 
+  int Upsample(int x, int factor_h, int factor_w) {
+    GraphNode node = Blocks(x, factor_h, factor_w);
+    node.factor_h = factor_h;
+    node.factor_w = factor_w;
+    return Append(std::move(node), GraphOp::kUpsample, {x});
+  }
+
+  int DepthToSpace(int x, int block, bool channel_first) {
+    GraphNode node = Blocks(x, block, block);
+    node.channels /= block * block;
+    node.block = block;
+    node.channel_first = channel_first;
+    return Append(std::move(node), GraphOp::kDepthToSpace, {x});
+  }
+
   int Concat(std::vector<int> inputs) {
     GraphNode node = LikeInput(inputs[0]);
     node.type = graph_.node(inputs[0]).type;
@@ -160,6 +176,7 @@ class GraphBuilder {
   int32_t Code(WeightKind kind, int size) {
     if (kind == WeightKind::kSign) return random_() % 2 == 0 ? 1 : -1;
     if (kind == WeightKind::kTernary) return Integer(-1, 1);
+    if (kind == WeightKind::kInteger) return Integer(-(1 << (size - 1)), (1 << (size - 1)) - 1);
     if (kind == WeightKind::kOdd) return 2 * Integer(0, (1 << size) - 1) - ((1 << size) - 1);
     return Integer(-LimbMaximum(size), LimbMaximum(size));
   }
@@ -169,6 +186,15 @@ class GraphBuilder {
     node.window = window;
     node.height = OutputHeight(window, node.height);
     node.width = OutputWidth(window, node.width);
+    return node;
+  }
+
+  GraphNode Blocks(int x, int block_h, int block_w) const {
+    GraphNode node = LikeInput(x);
+    node.type = graph_.node(x).type;
+    node.levels = graph_.node(x).levels;
+    node.height *= block_h;
+    node.width *= block_w;
     return node;
   }
 

@@ -210,6 +210,8 @@ class PlaneRows {
         const bool bit = form == WeightForm::kTernary ? (plane == 0 ? w > 0 : w != 0)
                          : form == WeightForm::kWeighted
                              ? WeightedPlanes(rows, w) >> plane & 1
+                         : form == WeightForm::kIntegers
+                             ? w >> plane & 1
                              : ((w + (1 << planes) - 1) / 2) >> plane & 1;
         if (bit) bits[i / k * row_bytes + i % k / 8] |= uint8_t(1u << (i % k % 8));
       }
@@ -238,6 +240,9 @@ inline std::vector<int32_t> RandomWeights(Random& random, const Precision& p, si
         break;
       }
       case WeightForm::kTernary: w = random.Between(-1, 1); break;
+      case WeightForm::kIntegers:
+        w = random.Between(-(1 << (bits - 1)), (1 << (bits - 1)) - 1);
+        break;
       default: w = 2 * random.Between(0, odd) - odd; break;
     }
   }

@@ -31,7 +31,9 @@ constexpr Precision kPrecisions[] = {
     {WeightForm::kLimbs, 2}, {WeightForm::kLimbs, 3},   {WeightForm::kOdd, 2},
     {WeightForm::kOdd, 3},   {WeightForm::kOdd, 4},     {WeightForm::kOdd, 5},
     {WeightForm::kOdd, 6},   {WeightForm::kOdd, 7},     {WeightForm::kOdd, 8},
-    {WeightForm::kWeighted, 7}, {WeightForm::kWeighted, 9}, {WeightForm::kWeighted, 10}};
+    {WeightForm::kWeighted, 7}, {WeightForm::kWeighted, 9}, {WeightForm::kWeighted, 10},
+    {WeightForm::kIntegers, 2}, {WeightForm::kIntegers, 3}, {WeightForm::kIntegers, 5},
+    {WeightForm::kIntegers, 7}, {WeightForm::kIntegers, 8}};
 
 // base[class of output][o] = valid taps * channels + 2 * popcount(weights over the padded taps).
 // One row of `padded` entries per output pixel.
@@ -878,6 +880,73 @@ TEST_P(KernelTest, AveragePoolIsTheOrderedSumOverValidTaps) {
                              std::to_string(window.kernel_h) + ", channels " +
                              std::to_string(channels) + ", width " + std::to_string(width));
       }
+    }
+  }
+}
+
+// Windows that lie in the image, rows and pixels apart as strides have them; weights [k][channels].
+TEST_P(KernelTest, DepthwiseIsAConvolutionOfEachChannel) {
+  Random random(17);
+  for (const size_t channels : {1, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 64, 127, 513}) {
+    for (const int pixels : {1, 3, 4, 5, 9}) {
+      const Window window = {random.Between(1, 3), random.Between(1, 5), 1, random.Between(1, 3),
+                             0, 0, 0, 0};
+      const size_t height = static_cast<size_t>(window.kernel_h);
+      const size_t width =
+          static_cast<size_t>((pixels - 1) * window.stride_w + window.kernel_w);
+      const reference::Convolution conv = {height, width, channels, channels, window, channels};
+      const size_t taps = static_cast<size_t>(window.taps()), outputs = conv.pixels() * channels;
+      const Edge edge = random.Sign() > 0 ? Edge::kEnd : Edge::kBegin;
+      const std::string what = "channels " + std::to_string(channels) + ", pixels " +
+                               std::to_string(pixels) + ", taps " + std::to_string(taps);
+      const size_t stride = channels + static_cast<size_t>(random.Between(0, 5));
+      const auto dense = [&](const auto& acc) {
+        std::vector<std::remove_cvref_t<decltype(acc[0])>> values;
+        for (size_t i = 0; i < outputs; ++i)
+          values.push_back(acc[i / channels * stride + i % channels]);
+        return values;
+      };
+      const auto by_tap = [&](const auto& weights) {
+        auto result = weights;
+        for (size_t i = 0; i < weights.size(); ++i)
+          result[i % taps * channels + i / taps] = weights[i];
+        return result;
+      };
+      const size_t acc_size = (conv.pixels() - 1) * stride + channels;
+
+      std::vector<int32_t> x(height * width * channels), w(channels * taps);
+      for (int32_t& value : x) value = random.Between(0, 255);
+      for (int32_t& value : w) value = random.Between(-255, 255);
+      const int32_t zero = random.Between(0, 1) * random.Between(1, 255);
+      std::vector<int32_t> centred = x;
+      for (int32_t& value : centred) value -= zero;
+      std::vector<int64_t> sums(outputs);
+      reference::IntegerSums(conv, centred.data(), w.data(), sums.data());
+      const Guarded<uint8_t> codes(std::vector<uint8_t>(x.begin(), x.end()), edge);
+      const Guarded<int32_t> weights(by_tap(w), edge);
+      Guarded<int32_t> acc(acc_size, edge);
+      kernels().depthwise_codes(
+          {codes.data(), conv.pixels(), static_cast<size_t>(window.stride_w) * channels,
+           static_cast<size_t>(window.kernel_h), static_cast<size_t>(window.kernel_w),
+           width * channels, channels, channels},
+          {weights.data(), static_cast<size_t>(window.kernel_w) * channels}, zero, acc.data(),
+          stride);
+      const std::vector<int32_t> got = dense(acc);
+      for (size_t i = 0; i < outputs; ++i) ASSERT_EQ(got[i], sums[i]) << what << ", at " << i;
+
+      const Guarded<float> floats(AwkwardFloats(random, x.size()), edge);
+      const std::vector<float> float_w = AwkwardFloats(random, w.size());
+      const Guarded<float> float_weights(by_tap(float_w), edge);
+      std::vector<float> want(outputs);
+      reference::FloatSums(conv, floats.data(), float_w.data(), want.data());
+      Guarded<float> float_acc(acc_size, edge);
+      kernels().depthwise_f32(
+          {floats.data(), conv.pixels(), static_cast<size_t>(window.stride_w) * channels,
+           static_cast<size_t>(window.kernel_h), static_cast<size_t>(window.kernel_w),
+           width * channels, channels, channels},
+          {float_weights.data(), static_cast<size_t>(window.kernel_w) * channels},
+          float_acc.data(), stride);
+      ExpectSameFloats(want, dense(float_acc), what);
     }
   }
 }

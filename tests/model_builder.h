@@ -94,6 +94,13 @@ struct ModelFile {
       }));
     return planes;
   }
+  // Numbers of so many bits in two's complement.
+  std::vector<uint32_t> AddIntegers(const std::vector<int32_t>& weights, size_t outputs, int bits) {
+    std::vector<uint32_t> planes;
+    for (int bit = bits - 1; bit >= 0; --bit)
+      planes.push_back(AddBits(weights, outputs, [&](int32_t w) { return (w >> bit & 1) != 0; }));
+    return planes;
+  }
   std::vector<uint32_t> AddFloatWeights(const std::vector<float>& weights) {
     return {AddFloats(weights).segment()};
   }
@@ -160,6 +167,37 @@ struct ModelFile {
     const int output = AddTensor(table.tensors[static_cast<size_t>(inputs[0])]->type);
     concat.output = static_cast<uint32_t>(output);
     AddOp()->body.Set(std::move(concat));
+    return output;
+  }
+  // `thresholds` [levels][channels], or [levels].
+  int AddThreshold(int input, int levels, const std::vector<float>& thresholds) {
+    lbm::ThresholdT threshold;
+    threshold.input = static_cast<uint32_t>(input);
+    threshold.levels = static_cast<uint8_t>(levels);
+    threshold.thresholds = std::make_unique<lbm::Floats>(AddFloats(thresholds));
+    const int output = AddTensor(lbm::TensorType::Codes);
+    threshold.output = static_cast<uint32_t>(output);
+    AddOp()->body.Set(std::move(threshold));
+    return output;
+  }
+  int AddUpsample(int input, int factor_h, int factor_w) {
+    lbm::UpsampleT upsample;
+    upsample.input = static_cast<uint32_t>(input);
+    upsample.factor_h = static_cast<uint16_t>(factor_h);
+    upsample.factor_w = static_cast<uint16_t>(factor_w);
+    const int output = AddTensor(table.tensors[static_cast<size_t>(input)]->type);
+    upsample.output = static_cast<uint32_t>(output);
+    AddOp()->body.Set(std::move(upsample));
+    return output;
+  }
+  int AddDepthToSpace(int input, int block, lbm::DepthOrder order) {
+    lbm::DepthToSpaceT op;
+    op.input = static_cast<uint32_t>(input);
+    op.block = static_cast<uint16_t>(block);
+    op.order = order;
+    const int output = AddTensor(table.tensors[static_cast<size_t>(input)]->type);
+    op.output = static_cast<uint32_t>(output);
+    AddOp()->body.Set(std::move(op));
     return output;
   }
   // To a conv or eltwise; the reference holds until the next stage is added.

@@ -316,7 +316,7 @@ const Rule kCodesRules[] = {
     {"no convolution of such weights with an input of such a type", 1,
      [](auto& f) { Conv(f, 1).kind = lbm::WeightKind::Float; }},
     {"unknown kind of weights", 1,
-     [](auto& f) { Conv(f, 1).kind = static_cast<lbm::WeightKind>(6); }},
+     [](auto& f) { Conv(f, 1).kind = static_cast<lbm::WeightKind>(7); }},
     {"weights have too few or too many planes", 1, [](auto& f) { Conv(f, 1).planes.pop_back(); }},
     {"weights have too few or too many planes", 1, [](auto& f) { Conv(f, 1).planes.push_back(0); }},
     {"weights have too few or too many planes", 7, [](auto& f) { Conv(f, 7).planes.pop_back(); }},
@@ -409,6 +409,52 @@ void Fill(std::vector<std::unique_ptr<lbm::TensorT>>& tensors) {
 lbm::ProgramT& Program(ModelFile& file, size_t i) { return *file.table.programs[i]; }
 lbm::ConvT& WeightedConv(ModelFile& file) { return *Program(file, 1).ops[1]->body.AsConv(); }
 
+lbm::ThresholdT& Threshold(ModelFile& file) { return *file.table.ops[1]->body.AsThreshold(); }
+lbm::DepthToSpaceT& Blocks(ModelFile& file) { return *file.table.ops[5]->body.AsDepthToSpace(); }
+lbm::UpsampleT& Upsample(ModelFile& file) { return *file.table.ops[7]->body.AsUpsample(); }
+
+// Of TinyOperatorsModel.
+const Rule kOperatorsRules[] = {
+    {"thresholds of no level", 1, [](auto& f) { Threshold(f).levels = 0; }},
+    {"a threshold op without thresholds", 1, [](auto& f) { Threshold(f).thresholds.reset(); }},
+    {"not one threshold for each level and channel", 1, [](auto& f) { Threshold(f).levels = 4; }},
+    {"threshold wants an f32 input", 1, [](auto& f) { Threshold(f).input = 0; }},
+    {"the thresholds of a channel do not ascend", 1,
+     [](auto& f) { f.segments[Threshold(f).thresholds->segment()].at(7) = 0x7e; }},
+    {"makes a tensor of another type", 1,
+     [](auto& f) { f.table.tensors[2]->type = lbm::TensorType::F32; }},
+    {"a code that means 0, of an input that has no codes", 8, [](auto& f) { Conv(f, 8).zero = 1; }},
+    {"weights have too few or too many planes", 2,
+     [](auto& f) { Conv(f, 2).planes.resize(1); }},
+    {"weights have too few or too many planes", 2, [](auto& f) { Conv(f, 2).planes.assign(9, 1); }},
+    {"the padding bits of a weight row are not zero", 2,
+     [](auto& f) { f.segments[Conv(f, 2).planes[1]][7] |= 0x80; }},
+    {"weights of planes that are not weighted", 2, [](auto& f) { Conv(f, 2).bits = 3; }},
+    {"groups do not divide the channels", 3, [](auto& f) { Conv(f, 3).groups = 0; }},
+    {"groups do not divide the channels", 3, [](auto& f) { Conv(f, 3).groups = 4; }},
+    {"groups do not divide the channels", 3, [](auto& f) { Conv(f, 3).groups = 0xFFFFFFFFu; }},
+    {"groups do not divide the channels", 11,
+     [](auto& f) { Conv(f, 11).groups = 8; }},  // of 8 channels, but for 4 outputs
+    {"a segment has another size than its weights", 4, [](auto& f) { Conv(f, 4).groups = 1; }},
+    {"a block is out of range", 5, [](auto& f) { Blocks(f).block = 0; }},
+    {"a block is out of range", 5, [](auto& f) { Blocks(f).block = 65; }},
+    {"the block does not divide the channels", 5, [](auto& f) { Blocks(f).block = 3; }},
+    {"an unknown order of channels", 5,
+     [](auto& f) { Blocks(f).order = static_cast<lbm::DepthOrder>(2); }},
+    {"depth_to_space wants f32, bits or codes", 5, [](auto& f) { Blocks(f).input = 0; }},
+    {"upsample wants f32, bits or codes", 7, [](auto& f) { Upsample(f).input = 0; }},
+    {"a factor is out of range", 7, [](auto& f) { Upsample(f).factor_h = 0; }},
+    {"a factor is out of range", 7, [](auto& f) { Upsample(f).factor_w = 65; }},
+    {"makes a tensor of another type", 7, [](auto& f) { Upsample(f).input = 1; }},
+};
+
+TEST(ModelFile, AnUpsampledImageThatIsTooLargeIsRefused) {
+  ModelFile file;
+  const int image = file.AddInput(lbm::TensorType::F32, {1, 512, 512, 1});
+  file.AddOutput(file.AddUpsample(image, 64, 32));
+  EXPECT_EQ("the result is too large", Open(file.Bytes()).what);
+}
+
 // Of TinyWidthsModel; ops are those of the widest, whose names the others have too.
 const Rule kWidthsRules[] = {
     {"a model has not one width for each of its programs", -1,
@@ -496,6 +542,7 @@ void ExpectRefused(const ModelFile& good, std::span<const Rule> rules) {
 TEST(ModelFile, EveryRuleOfTheFormatIsKept) {
   ExpectRefused(TinyModel(), kRules);
   ExpectRefused(TinyCodesModel(), kCodesRules);
+  ExpectRefused(TinyOperatorsModel(), kOperatorsRules);
   ExpectRefused(TinyWidthsModel(), kWidthsRules);
 }
 
@@ -568,14 +615,19 @@ TEST(ModelFile, EachFeatureIsNamedInTheMask) {
     return lbm::UsedFeatures(*lbm::GetModel(file.Bytes().data() + sizeof(lbm::Header)));
   };
   EXPECT_EQ((1u << 7) - 1, used(TinyModel())) << "files of the first version open as before";
-  EXPECT_EQ(lbm::kKnownFeatures & ~uint64_t{lbm::kFeatureThreshold | lbm::kFeatureZero},
-            used(TinyModel()) | used(TinyCodesModel()) | used(TinyWidthsModel()));
-  for (uint64_t bit = 1; bit < lbm::kKnownFeatures; bit <<= 1) {
-    ModelFile file = bit < lbm::kFeatureWeightedWeights ? TinyCodesModel() : TinyWidthsModel();
-    if ((used(file) & bit) == 0) continue;
-    file.fewer_features = bit;
-    EXPECT_EQ("the feature mask does not name what the file uses", Open(file.Bytes()).what) << bit;
+  uint64_t all = 0;
+  for (const ModelFile& tiny :
+       {TinyModel(), TinyCodesModel(), TinyOperatorsModel(), TinyWidthsModel()}) {
+    all |= used(tiny);
+    for (uint64_t bit = 1; bit < lbm::kKnownFeatures; bit <<= 1) {
+      if ((used(tiny) & bit) == 0) continue;
+      ModelFile file = tiny;
+      file.fewer_features = bit;
+      EXPECT_EQ("the feature mask does not name what the file uses", Open(file.Bytes()).what)
+          << bit;
+    }
   }
+  EXPECT_EQ(lbm::kKnownFeatures, all);
 }
 
 TEST(ModelFile, TooManyFixedPointWeightsPerOutputAreRefused) {

@@ -30,6 +30,9 @@ class PlainModel {
       if (const auto* pool = op->body.AsAvgPool()) Run(*pool);
       if (const auto* pool = op->body.AsMaxPool()) Run(*pool);
       if (const auto* concat = op->body.AsConcat()) Run(*concat);
+      if (const auto* threshold = op->body.AsThreshold()) Run(*threshold);
+      if (const auto* upsample = op->body.AsUpsample()) Run(*upsample);
+      if (const auto* blocks = op->body.AsDepthToSpace()) Run(*blocks);
     }
   }
 
@@ -62,6 +65,11 @@ class PlainModel {
         case lbm::WeightKind::Odd:
           for (uint32_t plane : conv.planes) w = w * 2 + (bit(plane) ? 1 : -1);
           break;
+        case lbm::WeightKind::Integers:
+          w = bit(conv.planes[0]) ? -1 : 0;
+          for (size_t plane = 1; plane < conv.planes.size(); ++plane)
+            w = w * 2 + bit(conv.planes[plane]);
+          break;
         case lbm::WeightKind::Weighted:
           w = conv.offset;
           for (size_t plane = 0; plane < conv.planes.size(); ++plane)
@@ -81,8 +89,10 @@ class PlainModel {
 
   void Run(const lbm::ConvT& conv) {
     const PlainTensor& x = tensors_[conv.input];
-    const reference::Convolution shape = {x.h, x.w, x.c, conv.channels, PlainWindow(*conv.window)};
-    const size_t elements = static_cast<size_t>(shape.window.taps()) * x.c;
+    const reference::Convolution shape = {x.h,           x.w,
+                                          x.c,           conv.channels,
+                                          PlainWindow(*conv.window), conv.groups};
+    const size_t elements = static_cast<size_t>(shape.window.taps()) * (x.c / conv.groups);
     PlainTensor sums = {x.n, shape.out_height(), shape.out_width(), conv.channels, {}};
     sums.values.resize(sums.n * sums.image());
     const bool integers = file_.table.tensors[conv.input]->type != lbm::TensorType::F32;
@@ -90,7 +100,8 @@ class PlainModel {
       float* out = sums.values.data() + n * sums.image();
       const float* in = x.values.data() + n * x.image();
       if (integers) {
-        const std::vector<int32_t> codes(in, in + x.image());
+        std::vector<int32_t> codes(in, in + x.image());
+        for (int32_t& code : codes) code -= conv.zero;
         std::vector<int64_t> exact(sums.image());
         reference::IntegerSums(shape, codes.data(), IntegerWeights(conv, elements).data(),
                                exact.data());
@@ -193,6 +204,48 @@ class PlainModel {
         for (size_t c = 0; c < x.c; ++c) y.values.push_back(x.values[pixel * x.c + c]);
       }
     tensors_[concat.output] = y;
+  }
+
+  void Run(const lbm::ThresholdT& op) {
+    PlainTensor& y = tensors_[op.output] = tensors_[op.input];
+    const std::vector<float> thresholds = Numbers(*op.thresholds);
+    const size_t row = thresholds.size() / op.levels;
+    for (size_t i = 0; i < y.values.size(); ++i) {
+      const float x = y.values[i];
+      y.values[i] = 0;
+      for (size_t t = row == 1 ? 0 : i % y.c; t < thresholds.size(); t += row)
+        if (x >= thresholds[t]) ++y.values[i];
+    }
+  }
+
+  // y [n h w channels] of `block_h` x `block_w` pixels for each of x's; from(c, by, bx) is the
+  // channel of x.
+  template <typename From>
+  static PlainTensor Blocks(const PlainTensor& x, size_t block_h, size_t block_w, size_t channels,
+                            From from) {
+    PlainTensor y = {x.n, x.h * block_h, x.w * block_w, channels, {}};
+    for (size_t i = 0; i < y.n * y.image(); ++i) {
+      const size_t c = i % y.c, column = i / y.c % y.w, row = i / y.c / y.w % y.h;
+      const size_t pixel = (i / y.image() * x.h + row / block_h) * x.w + column / block_w;
+      y.values.push_back(x.values[pixel * x.c + from(c, row % block_h, column % block_w)]);
+    }
+    return y;
+  }
+
+  void Run(const lbm::UpsampleT& op) {
+    const PlainTensor& x = tensors_[op.input];
+    tensors_[op.output] = Blocks(x, op.factor_h, op.factor_w, x.c,
+                                 [](size_t c, size_t, size_t) { return c; });
+  }
+
+  void Run(const lbm::DepthToSpaceT& op) {
+    const PlainTensor& x = tensors_[op.input];
+    const size_t block = op.block, channels = x.c / block / block;
+    const bool channel_first = op.order == lbm::DepthOrder::ChannelFirst;
+    tensors_[op.output] = Blocks(x, block, block, channels, [&](size_t c, size_t by, size_t bx) {
+      return channel_first ? c * block * block + by * block + bx
+                           : by * block * channels + bx * channels + c;
+    });
   }
 
   const ModelFile& file_;

@@ -202,6 +202,58 @@ class OnnxNetworks {
     return w.Bytes();
   }
 
+  // What moves pixels and channels, groups and depthwise convolutions, weights of 3 to 7 bits.
+  std::vector<uint8_t> Blocks() {
+    OnnxWriter w;
+    std::string x = w.Input("image", {1, 4, 5, 6});
+    x = w.Quant(x, w.Scalar(Scale(0.25f)), 0, 4, true, false);
+    x = w.Node("Conv", {x, Weights(w, {8, 1, 3, 3}, 5)},
+               {Ints("kernel_shape", {3, 3}), Ints("pads", {1, 1, 1, 1}), Int("group", 4)});
+    x = w.Node("Resize", {BatchNorm(w, x, 8, 1), "", w.Constant({4}, {1, 1, 2, 3})},
+               {Text("mode", "nearest"), Text("coordinate_transformation_mode", "asymmetric"),
+                Text("nearest_mode", "floor")});
+    const std::string scale = w.Scalar(Scale(0.25f));
+    x = w.Quant(x, scale, 0, 3, false, false);
+    std::string y = w.Node("DepthToSpace", {x}, {Int("blocksize", 2), Text("mode", "CRD")});
+    std::string z = w.Node(
+        "Conv", {x, Weights(w, {24, 4, 3, 3}, 7)},
+        {Ints("kernel_shape", {3, 3}), Ints("pads", {1, 1, 1, 1}), Int("group", 2)});
+    z = w.Bipolar(BatchNorm(w, z, 24, 2), Scale(1));
+    z = w.Node("DepthToSpace", {z}, {Int("blocksize", 2)});
+    y = w.Node("Conv", {y, Weights(w, {6, 2, 1, 1}, 3)}, {Ints("kernel_shape", {1, 1})});
+    z = w.Node("Conv", {z, Weights(w, {6, 1, 3, 3}, 2)},
+               {Ints("kernel_shape", {3, 3}), Ints("pads", {1, 1, 1, 1}), Int("group", 6)});
+    y = w.Quant(y, w.Scalar(Scale(0.25f)), 0, 4, true, false);
+    z = w.Quant(BatchNorm(w, z, 6, 2), w.Scalar(Scale(0.25f)), 0, 4, true, false);
+    y = w.Quant(w.Node("Add", {y, z}), w.Scalar(Scale(0.5f)), 0, 4, true, false);
+    y = w.Node("MaxPool", {y}, {Ints("kernel_shape", {10, 9}), Ints("strides", {10, 9})});
+    y = w.Node("Upsample", {y, w.Constant({4}, {1, 1, 2, 1})}, {Text("mode", "nearest")});
+    y = w.Node("Flatten", {y});
+    w.Output(w.Node("Gemm", {y, Weights(w, {5, 96}, 6)}, {Int("transB", 1)}));
+    return w.Bytes();
+  }
+
+  // One dimension: a signal of 3 channels.
+  std::vector<uint8_t> Signal() {
+    OnnxWriter w;
+    std::string x = w.Input("signal", {1, 3, 41});
+    x = w.Quant(x, w.Scalar(Scale(0.125f)), 0, 5, true, false);
+    x = w.Node("Conv", {x, Weights(w, {8, 3, 5}, 4)},
+               {Ints("kernel_shape", {5}), Ints("pads", {2, 1}), Ints("strides", {2})});
+    x = w.Quant(BatchNorm(w, x, 8, 1), w.Scalar(Scale(0.25f)), 0, 3, false, false);
+    x = w.Node("Conv", {x, Weights(w, {8, 1, 3}, 3)},
+               {Ints("kernel_shape", {3}), Ints("pads", {1, 1}), Int("group", 8)});
+    x = w.Node("MaxPool", {x}, {Ints("kernel_shape", {2}), Ints("strides", {2})});
+    x = w.Node("Resize", {x, "", w.Constant({3}, {1, 1, 2})}, {Text("mode", "nearest")});
+    x = w.Bipolar(BatchNorm(w, x, 8, 1), Scale(1));
+    x = w.Node("Conv", {x, Weights(w, {6, 8, 3}, 1)}, {Ints("kernel_shape", {3})});
+    x = w.Node("GlobalAveragePool", {BatchNorm(w, x, 6, 2)});
+    x = w.Quant(x, w.Scalar(Scale(0.0625f)), 0, 7, true, false);
+    x = w.Node("Flatten", {x});
+    w.Output(w.Node("Gemm", {x, Weights(w, {5, 6}, 8)}, {Int("transB", 1)}));
+    return w.Bytes();
+  }
+
  private:
   std::vector<float> ScalesOf(size_t count) {
     std::vector<float> scales;

@@ -36,12 +36,12 @@ struct Converted {
   std::vector<uint8_t> file;
 };
 
-// What ONNX has as [1, c, h, w], as the graph has it.
+// What ONNX has as [1, c, h, w] or [1, c, w], as the graph has it.
 std::vector<double> ChannelsLast(const std::vector<double>& x, const onnx::Shape& shape,
                                  bool already) {
-  if (shape.size() != 4 || already) return x;
+  if (shape.size() < 3 || already) return x;
   std::vector<double> y;
-  const auto c = static_cast<size_t>(shape[1]), pixels = static_cast<size_t>(shape[2] * shape[3]);
+  const auto c = static_cast<size_t>(shape[1]), pixels = x.size() / c;
   for (size_t p = 0; p < pixels; ++p)
     for (size_t i = 0; i < c; ++i) y.push_back(x[i * pixels + p]);
   return y;
@@ -147,6 +147,10 @@ TEST_P(OnnxNetworkTest, ValidConvolutions8w4a) {
   ExpectConverts(networks_.Convolutions(8, 4), exact(), 1500);
 }
 TEST_P(OnnxNetworkTest, MultiThreshold) { ExpectConverts(networks_.Thresholds(), false, 500); }
+TEST_P(OnnxNetworkTest, BlocksAndGroups) { ExpectConverts(networks_.Blocks(), exact(), 1500); }
+TEST_P(OnnxNetworkTest, SignalsOfOneDimension) {
+  ExpectConverts(networks_.Signal(), false, 300);
+}
 TEST_P(OnnxNetworkTest, EverythingElse) { ExpectConverts(networks_.Everything(), false, 500); }
 
 INSTANTIATE_TEST_SUITE_P(Scales, OnnxNetworkTest, testing::Bool(), [](const auto& info) {
@@ -243,6 +247,66 @@ TEST(OnnxLowering, QuantizedWeightsTakeAsFewBitsAsTheirCodesNeed) {
   };
   EXPECT_EQ(kind(binary), WeightKind::kSign);
   EXPECT_EQ(kind(ternary), WeightKind::kTernary);
+  // A row of integers, its kind and bits.
+  const auto of = [](const std::vector<float>& weights) {
+    OnnxWriter w;
+    const std::string x = w.Quant(w.Input("x", {1, 2}), w.Scalar(1), 0, 4, true, false);
+    w.Output(w.Node("MatMul", {x, w.Constant({2, 1}, weights)}));
+    const Graph graph = Converted(w.Bytes()).graph;
+    for (const GraphNode& node : graph.nodes)
+      if (node.op == GraphOp::kConv)
+        return std::make_pair(node.weight_kind, node.bits + node.limbs);
+    return std::make_pair(WeightKind::kFloat, 0);
+  };
+  EXPECT_EQ(of({1, -2}), std::make_pair(WeightKind::kInteger, 2));
+  EXPECT_EQ(of({1, 2}), std::make_pair(WeightKind::kInteger, 3));
+  EXPECT_EQ(of({-64, 63}), std::make_pair(WeightKind::kInteger, 7));
+  EXPECT_EQ(of({64, 1}), std::make_pair(WeightKind::kFixed, 1));
+  EXPECT_EQ(of({-128, 1}), std::make_pair(WeightKind::kInteger, 8));
+  EXPECT_EQ(of({128, 1}), std::make_pair(WeightKind::kFixed, 2));
+  EXPECT_EQ(of({7, -5}), std::make_pair(WeightKind::kOdd, 3));
+}
+
+TEST(OnnxLowering, GroupsAreStoredAsWhatTheyAre) {
+  const Graph graph = Converted(OnnxNetworks(true).Blocks()).graph;
+  std::vector<std::pair<int, size_t>> found;
+  for (const GraphNode& node : graph.nodes)
+    if (node.op == GraphOp::kConv) found.emplace_back(node.groups, node.codes.size());
+  EXPECT_EQ(found, (std::vector<std::pair<int, size_t>>{
+                       {4, 72}, {2, 864}, {1, 12}, {6, 54}, {1, 480}}));
+}
+
+// The logits first, then an image of features, and a value that is an output twice.
+TEST(OnnxLowering, SeveralOutputsAreSeveralOutputs) {
+  OnnxNetworks random(true, 5);
+  OnnxWriter w;
+  std::string x = w.Quant(w.Input("x", {1, 3, 6, 6}), w.Scalar(0.25f), 0, 4, true, false);
+  x = w.Node("Conv", {x, random.Weights(w, {6, 3, 3, 3}, 4)}, {Ints("kernel_shape", {3, 3})});
+  const std::string features = w.Node("Relu", {x});
+  const std::string codes = w.Quant(features, w.Scalar(0.5f), 0, 3, false, false);
+  const std::string pooled = w.Node("Flatten", {w.Node("GlobalAveragePool", {codes})});
+  const std::string logits =
+      w.Node("Gemm", {pooled, random.Weights(w, {5, 6}, 8)}, {Int("transB", 1)});
+  w.Output(logits);
+  w.Output(features);
+  w.Output(w.Node("Identity", {logits}));
+  const Converted converted(w.Bytes());
+  const onnx::Array image = RandomImage(converted, random);
+  const auto want = onnx::Interpret(converted.model, image);
+  const std::vector<double> ordered = ChannelsLast(image.values, image.shape, false);
+
+  const Model model(converted.file);
+  Session session(model);
+  std::copy(ordered.begin(), ordered.end(), session.input().f32());
+  session.Run();
+  for (size_t i = 0; i < 3; ++i) {
+    const Tensor got = session.output(i);
+    const onnx::Value& value = want.at(i == 1 ? features : logits);
+    const std::vector<double> wanted = ChannelsLast(value.values, value.shape, false);
+    ASSERT_EQ(got.size(), wanted.size()) << i;
+    for (size_t k = 0; k < wanted.size(); ++k)
+      EXPECT_NEAR(static_cast<double>(got.f32()[k]), wanted[k], 1e-5) << i << ", " << k;
+  }
 }
 
 // ------------------------------------------------------------------------------------ the runtime
@@ -325,6 +389,24 @@ TEST(OnnxRefusals, NameTheNodeAndWhatWasExpected) {
   ExpectSays(RefusalOf("Transpose", {Ints("perm", {0, 1, 3, 2})}),
              "expected channels to go behind");
   ExpectSays(RefusalOf("Softmax", {}), "expected a row of logits");
+  ExpectSays(RefusalOf("DepthToSpace", {Int("blocksize", 3)}), "makes blocks of 3 of 1x4x6x6");
+  ExpectSays(RefusalOf("DepthToSpace", {Int("blocksize", 2), Text("mode", "ABC")}),
+             "has the mode \"ABC\", expected DCR or CRD");
+  for (const auto& [mode, coordinates, factor, says] :
+       std::vector<std::tuple<const char*, const char*, float, const char*>>{
+           {"linear", "asymmetric", 2, "interpolates, expected the mode nearest"},
+           {"nearest", "align_corners", 2, "expected asymmetric and floor"},
+           {"nearest", "half_pixel", 1.5f, "expected whole factors of 1 to 64"}}) {
+    OnnxWriter resize;
+    const std::string scales = resize.Constant({4}, {1, 1, factor, factor});
+    ExpectSays(RefusalOf("Resize",
+                         {Text("mode", mode), Text("coordinate_transformation_mode", coordinates)},
+                         {"", scales}, resize),
+               says);
+  }
+  OnnxWriter deep;
+  const std::string scales = deep.Constant({4}, {1, 2, 1, 1});
+  ExpectSays(RefusalOf("Upsample", {}, {scales}, deep), "expected more pixels of an image");
   OnnxWriter w;
   const std::string weights = w.Constant({4, 3, 3, 3}, std::vector<float>(108, 1));
   ExpectSays(RefusalOf("Conv", {}, {weights}, w),

@@ -47,8 +47,8 @@ inline std::vector<int32_t> RandomCodes(size_t count, int low, int high, Random*
   return values;
 }
 
-// Weights of a kind, [o][k], as planes of a file: +-1, f32, -1 to 1, odd numbers of `bits` bits, or
-// integers of `bits` / 8 limbs.
+// Weights of a kind, [o][k], as planes of a file: +-1, f32, -1 to 1, odd numbers or integers of
+// `bits` bits, or fixed-point numbers of `bits` / 8 limbs.
 inline std::vector<uint32_t> AddRandomWeights(ModelFile* file, lbm::WeightKind kind, int bits,
                                               size_t outputs, size_t count, Random* random) {
   switch (kind) {
@@ -68,6 +68,9 @@ inline std::vector<uint32_t> AddRandomWeights(ModelFile* file, lbm::WeightKind k
         planes.push_back(file->AddSigns(RandomSigns(count, random), outputs)[0]);
       return planes;
     }
+    case lbm::WeightKind::Integers:
+      return file->AddIntegers(
+          RandomCodes(count, -(1 << (bits - 1)), (1 << (bits - 1)) - 1, random), outputs, bits);
     case lbm::WeightKind::Fixed: break;
   }
   const int most = bits == 8 ? 127 : bits == 16 ? 32639 : 8355711;
@@ -137,7 +140,9 @@ class RandomNetwork {
   void AddRandomOp() {
     const Value x = AnyValue();
     const bool f32 = x.type == lbm::TensorType::F32;
-    if (f32 && random_.Chance(narrow_ ? 100 : 30)) {
+    if (!narrow_ && x.type != lbm::TensorType::U8 && random_.Chance(15)) {
+      AddBlocksOrThreshold(x);
+    } else if (f32 && random_.Chance(narrow_ ? 100 : 30)) {
       random_.Chance(50) ? AddPool(x) : AddStages(file_.AddEltwise(x.tensor), x, 0);
     } else if (!narrow_ && x.type != lbm::TensorType::U8 &&
                random_.Chance(x.type == lbm::TensorType::Bits ? 50 : 30)) {
@@ -145,6 +150,46 @@ class RandomNetwork {
     } else {
       AddConv(x);
     }
+  }
+
+  void AddBlocksOrThreshold(Value x) {
+    if (x.type == lbm::TensorType::F32 && random_.Chance(60)) {
+      x.type = lbm::TensorType::Codes;
+      x.levels = random_.Among({1, 3, 15, 31, 32, 100, 255});
+      const auto channels = static_cast<size_t>(random_.Chance(50) ? 1 : x.c);
+      std::vector<float> thresholds = RandomFloats(channels, 1.0f, &random_);
+      while (thresholds.size() < channels * static_cast<size_t>(x.levels))
+        thresholds.push_back(thresholds[thresholds.size() - channels] +
+                             random_.Among({0.0f, 0.01f, 0.1f}));
+      x.tensor = file_.AddThreshold(x.tensor, x.levels, thresholds);
+    } else if (x.h * x.w > 300) {
+      return;
+    } else if (x.c % 4 == 0 && random_.Chance(50)) {
+      x.tensor = file_.AddDepthToSpace(
+          x.tensor, 2,
+          random_.Among({lbm::DepthOrder::BlockFirst, lbm::DepthOrder::ChannelFirst}));
+      x.h *= 2;
+      x.w *= 2;
+      x.c /= 4;
+    } else {
+      const int factor_h = random_.Among({1, 2, 2, 3}), factor_w = random_.Among({2, 2, 3});
+      x.tensor = file_.AddUpsample(x.tensor, factor_h, factor_w);
+      x.h *= factor_h;
+      x.w *= factor_w;
+    }
+    values_.push_back(x);
+  }
+
+  // Of a convolution of x with so many outputs: any number that divides both, often all.
+  int AnyGroups(const Value& x, int channels) {
+    if (narrow_ || random_.Chance(60)) return 1;
+    std::vector<int> divisors;
+    for (int groups = 2; groups <= x.c; ++groups)
+      if (x.c % groups == 0 && channels % groups == 0) divisors.push_back(groups);
+    if (divisors.empty()) return 1;
+    if (random_.Chance(50)) return divisors.back();
+    return divisors[static_cast<size_t>(
+        random_.Between(0, static_cast<int>(divisors.size()) - 1))];
   }
 
   void AddMaxPoolConcatOrEltwise(Value x) {
@@ -204,7 +249,8 @@ class RandomNetwork {
     if (wide_ && random_.Chance(50)) channels = random_.Among({130, 160});
     if (x.c > 8 && random_.Chance(40)) channels = x.c;
     const size_t outputs = static_cast<size_t>(channels);
-    const size_t count = outputs * static_cast<size_t>(w.taps() * x.c);
+    const int groups = AnyGroups(x, channels);
+    const size_t count = outputs * static_cast<size_t>(w.taps() * (x.c / groups));
     lbm::WeightKind kind = lbm::WeightKind::Sign;
     if (x.type == lbm::TensorType::U8) {
       kind = lbm::WeightKind::Fixed;
@@ -213,7 +259,7 @@ class RandomNetwork {
     } else if (!narrow_ && random_.Chance(x.type == lbm::TensorType::Codes ? 80 : 40)) {
       kind = random_.Among(
           {lbm::WeightKind::Ternary, lbm::WeightKind::Odd, lbm::WeightKind::Fixed,
-           lbm::WeightKind::Weighted});
+           lbm::WeightKind::Weighted, lbm::WeightKind::Integers});
     }
     const int bits = kind == lbm::WeightKind::Fixed ? 8 * random_.Between(1, 3)
                                                     : random_.Between(2, 8);
@@ -223,7 +269,10 @@ class RandomNetwork {
                             ? BorderRows(w, x.h).classes() * BorderColumns(w, x.w).classes()
                             : 0;
     lbm::ConvT& conv = file_.AddConv(x.tensor, w, kind, static_cast<uint32_t>(channels), planes);
+    conv.groups = static_cast<uint32_t>(groups);
     if (kind == lbm::WeightKind::Weighted) SetRandomWeights(conv, random_.Between(2, 8), &random_);
+    if (x.type == lbm::TensorType::Codes && random_.Chance(30))
+      conv.zero = static_cast<uint8_t>(random_.Among({1, x.levels / 2, x.levels}));
     AddStages(conv, Result(x, w, channels), classes);
   }
 

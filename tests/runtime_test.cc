@@ -117,23 +117,29 @@ TEST(Runtime, EveryTensorOfRandomNetworksIsRightToTheBitOnEveryInstructionSet) {
   for (const char* kernel : {"xor_popcount_tile", "xor_popcount_lanes", "sign_sum_tile", "fma_tile",
                              "fixed_point_tile", "fixed_point_lanes", "average_pool_lanes",
                              "average_pool_rows", "epilogue_rows", "epilogue_lanes", "dot_tile",
-                             "max_pool_f32", "max_pool_codes", "or", "copy", "append_bits"})
-    EXPECT_GT(ops_of_kernel[kernel], 10) << kernel;
+                             "max_pool_f32", "max_pool_codes", "or", "copy", "append_bits",
+                             "depthwise_codes", "depthwise_f32", "count", "search", "repeat",
+                             "scatter"})
+    EXPECT_GT(ops_of_kernel[kernel], 5) << kernel;
   for (const char* precision : {"1x1", "ternx1", "1x2", "ternx4", "ternxf32", "1xf32", "f32xf32"})
     EXPECT_GT(ops_of_precision[precision], 0) << precision;
 }
 
+enum class Groups { kNone, kSome, kDepthwise, kDepthwiseTwice };
+
 // One convolution of each kind of weights with each type of input it goes with, padded, on channels
 // that are no whole words; with and without a ring around the codes (a pool of them wants none).
-TEST(Runtime, EveryKindOfWeightsMeetsEveryTypeOfInput) {
+void ExpectEveryKindOfWeights(Groups form) {
   using Kind = lbm::WeightKind;
   const std::pair<Kind, int> kinds[] = {
       {Kind::Sign, 1}, {Kind::Ternary, 2}, {Kind::Odd, 2},   {Kind::Odd, 3},    {Kind::Odd, 4},
       {Kind::Odd, 5},  {Kind::Odd, 6},     {Kind::Odd, 7},   {Kind::Odd, 8},    {Kind::Fixed, 8},
       {Kind::Fixed, 16}, {Kind::Fixed, 24}, {Kind::Float, 32}, {Kind::Weighted, 3},
-      {Kind::Weighted, 9}, {Kind::Weighted, 10}};
+      {Kind::Weighted, 9}, {Kind::Weighted, 10}, {Kind::Integers, 2}, {Kind::Integers, 3},
+      {Kind::Integers, 7}, {Kind::Integers, 8}};
   const char* const weights_text[] = {"1",  "tern", "2",   "3",   "4",   "5", "6", "7",
-                                      "8",  "i8",   "i16", "i24", "f32", "3", "6", "8"};
+                                      "8",  "i8",   "i16", "i24", "f32", "3", "6", "8",
+                                      "i2", "i3",   "i7",  "i8"};
   const std::pair<int, const char*> inputs[] = {  // levels; 0: bits, -1: f32
       {-1, "f32"}, {0, "1"}, {1, "1"}, {2, "2"}, {3, "2"}, {15, "4"}, {100, "7"}, {255, "8"}};
   uint64_t seed = 0;
@@ -142,7 +148,15 @@ TEST(Runtime, EveryKindOfWeightsMeetsEveryTypeOfInput) {
       if (kinds[k].first == Kind::Float && levels != -1) continue;
       Random random(++seed);
       ModelFile file;
-      const int channels = random.Between(1, 40), outputs = random.Between(1, 40);
+      int channels = random.Between(1, 40), outputs = random.Between(1, 40), groups = 1;
+      if (form == Groups::kSome) {
+        groups = random.Between(2, 5);
+        channels = groups * random.Between(2, 9);
+        outputs = groups * random.Between(1, 20);
+      } else if (form != Groups::kNone) {
+        channels = groups = random.Between(2, 40);
+        outputs = channels * (form == Groups::kDepthwise ? 1 : 2);
+      }
       const PlainTensor image = {2, 6, 5, static_cast<size_t>(channels),
                                  RandomFloats(2 * 6 * 5 * static_cast<size_t>(channels), 2.0f,
                                               &random)};
@@ -155,19 +169,54 @@ TEST(Runtime, EveryKindOfWeightsMeetsEveryTypeOfInput) {
         if (random.Chance(50)) file.AddMaxPool(x, SquareWindow(2, 1, 0));
       }
       const Window w = {3, 2, random.Between(1, 2), 1, 2, 1, 1, 0};
-      const size_t count = static_cast<size_t>(outputs * 6 * channels);
+      const size_t count = static_cast<size_t>(outputs * 6 * (channels / groups));
       const std::vector<uint32_t> planes =
           AddRandomWeights(&file, kinds[k].first, kinds[k].second, static_cast<size_t>(outputs),
                            count, &random);
       lbm::ConvT& conv =
           file.AddConv(x, w, kinds[k].first, static_cast<uint32_t>(outputs), planes);
+      conv.groups = static_cast<uint32_t>(groups);
+      if (levels > 0 && random.Chance(30)) conv.zero = static_cast<uint8_t>(levels / 2 + 1);
       if (kinds[k].first == Kind::Weighted) SetRandomWeights(conv, weights_text[k][0] - '0', &random);
       file.AddOutput(file.StoreF32(file.AddStage(conv)));
       const std::string precision = std::string(weights_text[k]) + "x" + input_text;
       ExpectPlainResults(file, {image}, precision);
-      if (HasFatalFailure()) return;
+      if (testing::Test::HasFatalFailure()) return;
       const Model model(file.Bytes());
       EXPECT_EQ(precision, model.op(model.info().ops - 1).precision);
+    }
+}
+
+TEST(Runtime, EveryKindOfWeightsMeetsEveryTypeOfInput) { ExpectEveryKindOfWeights(Groups::kNone); }
+TEST(Runtime, SoItDoesInGroups) { ExpectEveryKindOfWeights(Groups::kSome); }
+TEST(Runtime, SoItDoesInGroupsOfOneChannel) {
+  ExpectEveryKindOfWeights(Groups::kDepthwise);
+  ExpectEveryKindOfWeights(Groups::kDepthwiseTwice);
+}
+
+// Images in groups, with a bias for each border class.
+TEST(Runtime, ImagesMayBeReadInGroups) {
+  for (const int groups : {1, 2, 4})
+    for (const int limbs : {1, 2, 3}) {
+      Random random(static_cast<uint64_t>(groups * 10 + limbs));
+      ModelFile file;
+      const int image = file.AddInput(lbm::TensorType::U8, {1, 5, 6, 4});
+      const Window w = SquareWindow(3, 1, 1);
+      lbm::ConvT& conv = file.AddConv(
+          image, w, lbm::WeightKind::Fixed, 8,
+          AddRandomWeights(&file, lbm::WeightKind::Fixed, 8 * limbs, 8,
+                           static_cast<size_t>(8 * 9 * (4 / groups)), &random));
+      conv.groups = static_cast<uint32_t>(groups);
+      lbm::StageT& stage = file.AddStage(conv);
+      const auto classes =
+          static_cast<size_t>(BorderRows(w, 5).classes() * BorderColumns(w, 6).classes());
+      file.SetAffine(stage, {1e-6f}, RandomFloats(8 * classes, 1.0f, &random));
+      file.AddOutput(file.StoreF32(stage));
+      PlainTensor x = {2, 5, 6, 4, {}};
+      while (x.values.size() < 2 * x.image())
+        x.values.push_back(static_cast<float>(random.Between(0, 255)));
+      ExpectPlainResults(file, {x}, "groups");
+      if (HasFatalFailure()) return;
     }
 }
 

@@ -1,4 +1,4 @@
-// Three models of some 2 KB: together they have every kind of op, weight, tensor and epilogue, and
+// Four models of some 2 KB: together they have every kind of op, weight, tensor and epilogue, and
 // several widths.
 #pragma once
 
@@ -96,6 +96,72 @@ inline ModelFile TinyCodesModel() {
                                   file.AddFixed(RandomCodes(9, -32639, 32639, &random), 2));
   file.AddOutput(file.StoreF32(file.AddStage(head)), "logits");
   file.table.labels = {"a", "b", "c"};
+  return file;
+}
+
+// Tensors: 0 image u8 [1 4 4 2], 1 the stem's f32 [1 4 4 6], 2 codes by thresholds, 3 and 4 f32 and
+// bits [1 4 4 8] of those codes less 2, 5 codes of a convolution in 2 groups [1 4 4 8], 6 those of a
+// depthwise one, 7 [1 8 8 2] and 8 [1 2 2 2] of those, 9 bits upsampled [1 8 12 8], 10 and 11 f32
+// of depthwise convolutions, 12 pooled [1 1 1 8], 13 the output [1 1 1 4]. Ops: 0 fixed, 1
+// threshold, 2 integers of 3 bits on codes, 3 odd on codes in groups, 4 8-bit odd on codes,
+// depthwise, 5 depth to space, 6 max pool, 7 upsample, 8 signs on bits, depthwise, 9 ternary on
+// f32, depthwise, 10 pool, 11 float in groups.
+inline ModelFile TinyOperatorsModel() {
+  Random random(45);
+  ModelFile file;
+  const auto weights = [&](lbm::WeightKind kind, int bits, size_t outputs, size_t each) {
+    return AddRandomWeights(&file, kind, bits, outputs, outputs * each, &random);
+  };
+  const int image = file.AddInput(lbm::TensorType::U8, {1, 4, 4, 2}, "image", "mean 0.5");
+  lbm::ConvT& stem = file.AddConv(image, SquareWindow(3, 1, 1), lbm::WeightKind::Fixed, 6,
+                                  weights(lbm::WeightKind::Fixed, 8, 6, 18));
+  lbm::StageT* stage = &file.AddStage(stem);
+  file.SetAffine(*stage, RandomFloats(6, 1e-4f, &random), RandomFloats(6, 1.0f, &random));
+  const int stream = file.StoreF32(*stage);
+  std::vector<float> thresholds = RandomFloats(6, 1.0f, &random);
+  while (thresholds.size() < 5 * 6) thresholds.push_back(thresholds[thresholds.size() - 6] + 0.1f);
+  const int counted = file.AddThreshold(stream, 5, thresholds);
+
+  lbm::ConvT& integers = file.AddConv(counted, SquareWindow(3, 1, 1), lbm::WeightKind::Integers, 8,
+                                      weights(lbm::WeightKind::Integers, 3, 8, 54));
+  integers.zero = 2;
+  stage = &file.AddStage(integers);
+  file.SetAffine(*stage, {0.02f}, RandomFloats(8, 1.0f, &random));
+  const int f32 = file.StoreF32(*stage), signs = file.StoreSign(*stage);
+  lbm::ConvT& grouped = file.AddConv(counted, SquareWindow(3, 1, 1), lbm::WeightKind::Odd, 8,
+                                     weights(lbm::WeightKind::Odd, 2, 8, 27));
+  grouped.groups = 2;
+  stage = &file.AddStage(grouped);
+  stage->add = f32;
+  const int codes = file.StoreCodes(*stage, 1.0f, 15);
+  lbm::ConvT& depthwise = file.AddConv(codes, SquareWindow(3, 1, 1), lbm::WeightKind::Odd, 8,
+                                       weights(lbm::WeightKind::Odd, 8, 8, 9));
+  depthwise.groups = 8;
+  depthwise.zero = 1;
+  stage = &file.AddStage(depthwise);
+  file.SetAffine(*stage, RandomFloats(8, 1e-3f, &random), RandomFloats(8, 1.0f, &random));
+  const int filtered = file.StoreCodes(*stage, 7.0f, 7);
+  file.AddMaxPool(file.AddDepthToSpace(filtered, 2, lbm::DepthOrder::ChannelFirst),
+                  SquareWindow(4, 4, 0));
+
+  const int large = file.AddUpsample(signs, 2, 3);
+  lbm::ConvT& binary = file.AddConv(large, {3, 3, 2, 3, 1, 1, 0, 0}, lbm::WeightKind::Sign, 8,
+                                    weights(lbm::WeightKind::Sign, 1, 8, 9));
+  binary.groups = 8;
+  const int sums = file.StoreF32(file.AddStage(binary));
+  lbm::ConvT& ternary = file.AddConv(f32, SquareWindow(3, 1, 1), lbm::WeightKind::Ternary, 8,
+                                     weights(lbm::WeightKind::Ternary, 2, 8, 9));
+  ternary.groups = 8;
+  stage = &file.AddStage(ternary);
+  stage->add = sums;
+  const int pooled = file.AddAvgPool(file.StoreF32(*stage), SquareWindow(4, 1, 0));
+  lbm::ConvT& head = file.AddConv(pooled, Window{}, lbm::WeightKind::Float, 4,
+                                  weights(lbm::WeightKind::Float, 32, 4, 4));
+  head.groups = 2;
+  stage = &file.AddStage(head);
+  file.SetAffine(*stage, {}, RandomFloats(4, 1.0f, &random));
+  file.AddOutput(file.StoreF32(*stage), "logits");
+  file.table.labels = {"a", "b", "c", "d"};
   return file;
 }
 

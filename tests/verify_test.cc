@@ -53,6 +53,29 @@ TEST(Verify, EveryValueOfEveryColumnIsCompared) {
   EXPECT_EQ(result.logits.size(), 2u * 4u);
 }
 
+// Groups, integers of few bits, and what moves pixels and channels, of all types of values.
+TEST(Verify, OperatorsOfRealFilesAreExact) {
+  const Window k3x3 = SquareWindow(3, 1, 1);
+  GraphBuilder g;
+  const int x = g.Input(ValueType::kU8, 6, 6, 3);
+  const int stem = g.Affine(g.Conv(x, WeightKind::kFixed, 12, k3x3, 1, 3), 1e-3f);
+  const int depthwise =
+      g.Affine(g.Conv(g.Quantize(stem, 15, 15), WeightKind::kInteger, 12, k3x3, 5, 12), 0.01f);
+  const int signs = g.Upsample(g.Sign(depthwise), 2, 1);
+  const int groups = g.Affine(g.Conv(signs, WeightKind::kSign, 24, k3x3, 0, 4), 0.1f);
+  const int codes = g.DepthToSpace(g.Quantize(groups, 3, 3), 2, false);
+  const int both =
+      g.Conv(g.DepthToSpace(g.Sign(groups), 2, true), WeightKind::kTernary, 6, k3x3, 0, 6);
+  const int sum = g.Add(g.Affine(g.Conv(codes, WeightKind::kInteger, 6, k3x3, 3), 0.1f),
+                        g.Affine(both, 0.1f));
+  const int floats = g.Conv(sum, WeightKind::kFloat, 12, SquareWindow(3, 2, 1), 0, 6);
+  const int pooled = g.AvgPool(g.DepthToSpace(floats, 1, true), SquareWindow(6, 1, 0));
+  const Graph graph = g.Finish(g.Conv(g.AvgPool(pooled, {7, 1, 1, 1, 0, 0, 0, 0}),
+                                      WeightKind::kFloat, 4, Window{}, 0, 2));
+  const LoweredGraph lowered = AllPasses(graph);
+  EXPECT_EQ(Verify(lowered, 0, ModelOf(graph), TwoImages(), 2).ops, lowered.ops.size());
+}
+
 // A model with one number changed is not the graph's.
 TEST(Verify, TheFirstOpThatDiffersIsNamed) {
   const Graph graph = SmallGraph();

@@ -280,7 +280,8 @@ std::string KindText(const GraphNode& node) {
     case GraphOp::kInput:
       return "input";
     case GraphOp::kConv:
-      return "conv" + WindowText(node.window);
+      return "conv" + WindowText(node.window) +
+             (node.groups > 1 ? ", " + std::to_string(node.groups) + " groups" : "");
     case GraphOp::kAffine:
       return "affine";
     case GraphOp::kAdd:
@@ -307,6 +308,10 @@ std::string KindText(const GraphNode& node) {
       return "prelu";
     case GraphOp::kThreshold:
       return "threshold";
+    case GraphOp::kUpsample:
+      return "upsample " + std::to_string(node.factor_h) + "x" + std::to_string(node.factor_w);
+    case GraphOp::kDepthToSpace:
+      return "depth to space " + std::to_string(node.block);
   }
   return "";
 }
@@ -338,6 +343,7 @@ std::string WeightsText(const GraphNode& conv) {
     case WeightKind::kTernary:
       return "ternary";
     case WeightKind::kOdd:
+    case WeightKind::kInteger:
       return std::to_string(conv.bits) + " bits";
   }
   return "";

@@ -30,14 +30,11 @@ WeightList ListWeights(const LayerWeights& weights) {
   WeightList list;
   list.scale.assign(static_cast<size_t>(weights.outputs), quantized ? 0 : 1);
   ForEachWeight(weights, [&](int o, size_t i) {
-    double code = 0;
-    if (i != kNoWeight) {
-      code = quantized ? constant.codes[i] : constant.values[i];
-      double& scale = list.scale[static_cast<size_t>(o)];
-      if (quantized && scale == 0) scale = constant.scales[i];
-      if (quantized && scale != constant.scales[i])
-        list.why_floats = "its weights have several scales an output channel";
-    }
+    const double code = quantized ? constant.codes[i] : constant.values[i];
+    double& scale = list.scale[static_cast<size_t>(o)];
+    if (quantized && scale == 0) scale = constant.scales[i];
+    if (quantized && scale != constant.scales[i])
+      list.why_floats = "its weights have several scales an output channel";
     if (code != std::floor(code) || std::fabs(code) > kMostCode)
       list.why_floats = quantized ? "its weights' codes are no whole numbers of 24 bits"
                                   : "its weights are not quantized";
@@ -48,7 +45,7 @@ WeightList ListWeights(const LayerWeights& weights) {
   list.codes.clear();
   list.scale.assign(static_cast<size_t>(weights.outputs), 1);
   ForEachWeight(weights, [&](int, size_t i) {
-    list.floats.push_back(i == kNoWeight ? 0 : static_cast<float>(constant.values[i]));
+    list.floats.push_back(static_cast<float>(constant.values[i]));
   });
   return list;
 }
@@ -61,8 +58,12 @@ void SetWeights(WeightList list, ValueType input, GraphNode* conv) {
     return;
   }
   conv->codes = std::move(list.codes);
-  int32_t largest = 0;
-  for (const int32_t w : conv->codes) largest = std::max(largest, std::abs(w));
+  int32_t largest = 0, bits = 0;  // of magnitudes; of two's complement
+  for (const int32_t w : conv->codes) {
+    largest = std::max(largest, std::abs(w));
+    bits = std::max(bits, 1 + static_cast<int32_t>(
+                                  std::bit_width(static_cast<uint32_t>(w < 0 ? -(w + 1) : w))));
+  }
   const bool odd = All(conv->codes, [](int32_t w) { return w % 2 != 0; });
   if (largest == 1 && odd) {
     conv->weight_kind = WeightKind::kSign;
@@ -71,6 +72,9 @@ void SetWeights(WeightList list, ValueType input, GraphNode* conv) {
   } else if (odd && largest < 256) {
     conv->weight_kind = WeightKind::kOdd;
     conv->bits = std::bit_width(static_cast<uint32_t>(largest));
+  } else if (bits < 8 || (bits == 8 && largest == 128)) {  // 8 bits are bytes, but for -128
+    conv->weight_kind = WeightKind::kInteger;
+    conv->bits = bits;
   } else {
     conv->weight_kind = WeightKind::kFixed;
     conv->limbs = largest <= 127 ? 1 : largest <= 32639 ? 2 : 3;

@@ -11,12 +11,12 @@
 
 namespace lbrt::onnx {
 
-// The weights of a layer: constant[index(o, ky, kx, c)], or 0 where that is kNoWeight.
-inline constexpr size_t kNoWeight = SIZE_MAX;
+// The weights of a layer: constant[index(o, ky, kx, c)].
 struct LayerWeights {
   const Value* constant = nullptr;
   std::function<size_t(int o, int ky, int kx, int c)> index;
-  int outputs = 0, channels = 0;
+  int outputs = 0, groups = 1;
+  int channels = 0;  // of a group
   Window window;
 };
 

@@ -60,10 +60,25 @@ class Lowering {
       throw InputError("output \"" + output + "\"",
                        "is " + ShapeText(x.shape) + ", expected a row of logits, 1xCLASSES");
     graph_.output = logits;
+    for (size_t i = 1; i < model_.outputs.size(); ++i) AddOutput(model_.outputs[i]);
     return std::move(graph_);
   }
 
  private:
+  // One more, of any shape. An ending's are the logits that it is left out of.
+  void AddOutput(const Port& port) {
+    if (endings_.count(port.name) != 0) return;
+    const auto found = values_.find(port.name);
+    if (found == values_.end() || found->second.kind == Traced::kConstant)
+      throw InputError("output \"" + port.name + "\"", "does not depend on the input");
+    int value = Float(found->second, port.name);
+    const std::vector<int>& others = graph_.more_outputs;
+    if (value == 0 || value == graph_.output ||
+        std::find(others.begin(), others.end(), value) != others.end())
+      value = Affine(port.name, value, {1}, {0});
+    graph_.more_outputs.push_back(value);
+  }
+
   using Rule = void (Lowering::*)(const Node& node);
   static const std::map<std::string, Rule>& Rules();
 
@@ -143,6 +158,8 @@ class Lowering {
   void MaxPool(const Node& node);
   void AveragePool(const Node& node);
   void Concat(const Node& node);
+  void Upsample(const Node& node);
+  void DepthToSpace(const Node& node);
   void Ending(const Node& node);
 
   void AddStep(const Node& node, const Traced& x, const Step& step);
@@ -153,10 +170,13 @@ class Lowering {
   lbrt::Window WindowOf(const Node& node, const Traced& x, std::vector<int64_t> kernel,
                         bool* cut) const;
   Traced Pooled(const Traced& x, int pool) const;
+  static bool MeansTheSame(const Traced& x);
+  GraphNode& AppendBlocks(const Node& node, GraphOp op, Traced* x, int block_h, int block_w);
 
   const Model& model_;
   std::vector<std::string>* lines_;
   std::map<std::string, Traced> values_;
+  std::set<std::string> endings_;  // outputs of nodes that are left out
   std::map<int, int> whole_;  // WholeNumbers, by node of codes
   Graph graph_;
 };
@@ -191,6 +211,9 @@ const std::map<std::string, Lowering::Rule>& Lowering::Rules() {
       {"GlobalAveragePool", &Lowering::AveragePool},
       {"ReduceMean", &Lowering::AveragePool},
       {"Concat", &Lowering::Concat},
+      {"Resize", &Lowering::Upsample},
+      {"Upsample", &Lowering::Upsample},
+      {"DepthToSpace", &Lowering::DepthToSpace},
       {"Softmax", &Lowering::Ending},
       {"LogSoftmax", &Lowering::Ending},
       {"Sigmoid", &Lowering::Ending},
@@ -748,7 +771,6 @@ lbrt::Window Lowering::WindowOf(const Node& node, const Traced& x, std::vector<i
 
 void Lowering::Layer(const Node& node, const Traced& x, const LayerWeights& weights, Numbers bias,
                      Shape shape, bool channels_last) {
-  // With groups, zeros are stored too.
   Count({weights.outputs, weights.channels, weights.window.kernel_h, weights.window.kernel_w});
   WeightList list = ListWeights(weights);
   const bool codes = x.kind == Traced::kCodes && x.scale.single() && list.why_floats.empty();
@@ -773,6 +795,7 @@ void Lowering::Layer(const Node& node, const Traced& x, const LayerWeights& weig
   conv.height = OutputHeight(conv.window, conv.height);
   conv.width = OutputWidth(conv.window, conv.width);
   conv.channels = weights.outputs;
+  conv.groups = weights.groups;
   if (codes) conv.zero = x.zero;
   SetWeights(std::move(list), graph_.node(from).type, &conv);
   y.chain.node = Last();
@@ -796,20 +819,16 @@ void Lowering::Convolution(const Node& node) {
   weights.constant = &w;
   weights.window = WindowOf(node, x, Shape(w.shape.begin() + 2, w.shape.end()), &cut);
   weights.outputs = Int(w.shape[0]);
-  weights.channels = GraphNodeOf(x).channels;
-  const int64_t groups = node.Int("group", 1);
-  const int own = Int(w.shape[1]);  // input channels of an output
-  if (weights.outputs < 1 || groups < 1 || w.shape[0] % groups != 0 ||
-      own * groups != weights.channels)
+  const int64_t channels = GraphNodeOf(x).channels, groups = node.Int("group", 1);
+  if (weights.outputs < 1 || groups < 1 || groups > channels || w.shape[0] % groups != 0 ||
+      w.shape[1] * groups != channels)
     Refuse(node, "has weights of " + ShapeText(w.shape) + " in " + std::to_string(groups) +
-                     " groups for " + std::to_string(weights.channels) + " channels");
-  const int outputs_each = weights.outputs / Int(groups);
+                     " groups for " + std::to_string(channels) + " channels");
+  weights.groups = Int(groups);
+  weights.channels = Int(w.shape[1]);
   const lbrt::Window& window = weights.window;
-  weights.index = [=](int o, int ky, int kx, int c) {
-    const int in_group = c - o / outputs_each * own;
-    if (in_group < 0 || in_group >= own) return kNoWeight;
-    return static_cast<size_t>(((o * own + in_group) * window.kernel_h + ky) * window.kernel_w +
-                               kx);
+  weights.index = [own = weights.channels, window](int o, int ky, int kx, int c) {
+    return static_cast<size_t>(((o * own + c) * window.kernel_h + ky) * window.kernel_w + kx);
   };
   Numbers bias = 0;
   if (node.has(2)) {
@@ -817,7 +836,6 @@ void Lowering::Convolution(const Node& node) {
     if (bias.list.size() != static_cast<size_t>(weights.outputs))
       Refuse(node, "has a bias of " + std::to_string(bias.list.size()) + " numbers");
   }
-  if (groups > 1) Say(node, "its groups are stored as zeros of all channels");
   const int height = OutputHeight(window, GraphNodeOf(x).height);
   const int width = OutputWidth(window, GraphNodeOf(x).width);
   Shape shape = {1, weights.outputs, height, width};
@@ -1016,6 +1034,100 @@ void Lowering::Concat(const Node& node) {
   Set(node, std::move(y));
 }
 
+// Whether all channels have the same numbers.
+bool Lowering::MeansTheSame(const Traced& x) {
+  if (x.kind == Traced::kCodes) return x.scale.single();
+  const auto single = [](const Numbers& numbers) { return numbers.list.size() <= 1; };
+  return single(x.chain.unit) && single(x.chain.offset) &&
+         std::all_of(x.chain.steps.begin(), x.chain.steps.end(), [&](const Step& step) {
+           return single(step.a) && single(step.b) && single(step.c) && single(step.d);
+         });
+}
+
+// x becomes what a node makes of it that moves pixels or channels, which must mean the same where
+// they come to lie together; else it is floats first.
+GraphNode& Lowering::AppendBlocks(const Node& node, GraphOp op, Traced* x, int block_h,
+                                  int block_w) {
+  const bool same = op == GraphOp::kUpsample || MeansTheSame(*x);
+  if (!same) {
+    const int from = Float(*x, NameOf(node));
+    x->kind = Traced::kReal;
+    x->chain = Chain();
+    x->chain.node = from;
+    Say(node, "joins channels that have not the same scale: float32 values");
+  }
+  if (x->kind == Traced::kReal) {
+    const ValueType type = graph_.node(x->chain.node).type;
+    if (type == ValueType::kI32 || type == ValueType::kI64)
+      x->chain.node = Affine(NameOf(node), x->chain.node, {1}, {0});
+  }
+  const int from = x->kind == Traced::kCodes ? x->node : x->chain.node;
+  GraphNode& y = Append(op, NameOf(node), {from});
+  y.type = graph_.node(from).type;
+  y.levels = graph_.node(from).levels;
+  y.height *= block_h;
+  y.width *= block_w;
+  (x->kind == Traced::kCodes ? x->node : x->chain.node) = Last();
+  return y;
+}
+
+// Nearest neighbours at whole factors: the pixel that an output pixel lies in, which is what
+// half_pixel coordinates give when they are rounded, and asymmetric ones when they are cut off.
+void Lowering::Upsample(const Node& node) {
+  Traced x = In(node, 0);
+  CheckUnpadded(node, x);
+  const std::string coordinates = node.Text("coordinate_transformation_mode", "half_pixel");
+  const std::string nearest = node.Text("nearest_mode", "round_prefer_floor");
+  const bool resize = node.op == "Resize" && model_.opset >= 11;
+  const bool own = coordinates == "asymmetric" ? nearest == "floor"
+                   : coordinates == "half_pixel" || coordinates == "pytorch_half_pixel"
+                       ? nearest.starts_with("round_prefer")
+                       : false;
+  if (resize && !own && node.Text("mode", "nearest") == "nearest")
+    Refuse(node, "has the modes " + coordinates + " and " + nearest +
+                     ", expected asymmetric and floor");
+  // The shape that the operator makes, from a value of the same shape.
+  Value empty;
+  empty.shape = x.shape;
+  empty.values.resize(Count(x.shape));
+  std::vector<const Value*> inputs = {&empty};
+  for (size_t i = 1; i < node.inputs.size(); ++i)
+    inputs.push_back(node.has(i) ? &ConstantIn(node, i) : nullptr);
+  const Shape shape = Evaluate(node, inputs, model_.opset).shape;
+  const size_t channel = x.channel_axis();
+  if (x.shape.size() < 3 || shape[0] != x.shape[0] || shape[channel] != x.shape[channel])
+    Refuse(node, "resizes " + ShapeText(x.shape) + " to " + ShapeText(shape) +
+                     ", expected more pixels of an image");
+  int factors[2] = {1, 1};
+  for (size_t axis = 1, i = x.shape.size() == 3 ? 1 : 0; axis < x.shape.size(); ++axis)
+    if (axis != channel) factors[i++] = Int(shape[axis] / x.shape[axis]);
+  GraphNode& y = AppendBlocks(node, GraphOp::kUpsample, &x, factors[0], factors[1]);
+  y.factor_h = factors[0];
+  y.factor_w = factors[1];
+  x.shape = shape;
+  Set(node, std::move(x));
+}
+
+void Lowering::DepthToSpace(const Node& node) {
+  Traced x = In(node, 0);
+  CheckUnpadded(node, x);
+  const int64_t block = node.Int("blocksize", 0);
+  const std::string mode = node.Text("mode", "DCR");
+  if (mode != "DCR" && mode != "CRD")
+    Refuse(node, "has the mode \"" + mode + "\", expected DCR or CRD");
+  if (x.shape.size() != 4 || x.channels_last || block < 1 || block > 64 ||
+      x.shape[1] % (block * block) != 0)
+    Refuse(node, "makes blocks of " + std::to_string(block) + " of " + ShapeText(x.shape) +
+                     ", expected an image whose channels that divides, twice");
+  const int side = Int(block);
+  GraphNode& y = AppendBlocks(node, GraphOp::kDepthToSpace, &x, side, side);
+  y.channels /= side * side;
+  y.block = side;
+  y.channel_first = mode == "CRD";
+  x.shape = {1, y.channels, y.height, y.width};
+  Set(node, std::move(x));
+}
+
 // What only ranks classes, or makes probabilities of logits, is left out at the end.
 void Lowering::Ending(const Node& node) {
   const bool end = std::any_of(model_.outputs.begin(), model_.outputs.end(), [&](const Port& port) {
@@ -1023,8 +1135,11 @@ void Lowering::Ending(const Node& node) {
   });
   if (!end) Refuse(node, "is only supported where it is the graph's output");
   Say(node, "left out: the model's outputs are the logits before it");
-  for (const std::string& output : node.outputs)
-    if (!output.empty()) values_[output] = In(node, 0);
+  for (const std::string& output : node.outputs) {
+    if (output.empty()) continue;
+    values_[output] = In(node, 0);
+    endings_.insert(output);
+  }
 }
 
 }  // namespace
@@ -1040,15 +1155,6 @@ std::string LogitsOf(const Model& model) {
 
 Graph Lower(const Model& model, std::vector<std::string>* lines) {
   if (model.outputs.empty()) throw InputError("the graph", "has no output, expected one");
-  if (model.outputs.size() > 1) {
-    // TopK's values and indices are one output here.
-    const Node* last = model.nodes.empty() ? nullptr : &model.nodes.back();
-    for (const Port& port : model.outputs)
-      if (last == nullptr ||
-          std::find(last->outputs.begin(), last->outputs.end(), port.name) == last->outputs.end())
-        throw InputError("the graph",
-                         "has " + std::to_string(model.outputs.size()) + " outputs, expected one");
-  }
   return Lowering(model, lines).Run();
 }
 

@@ -21,14 +21,17 @@ TableBody Emit(Emission& emission, const LoweredGraph::Op& op) {
   const lbm::Window window = TableWindow(conv.window);
   const bool weighted = !op.weighted.weights.empty();
   const auto kind = weighted ? lbm::WeightKind::Weighted
-                             : static_cast<lbm::WeightKind>(conv.weight_kind);
+                    : conv.weight_kind == WeightKind::kInteger
+                        ? lbm::WeightKind::Integers
+                        : static_cast<lbm::WeightKind>(conv.weight_kind);
   return {lbm::OpBody::Conv,
           lbm::CreateConvDirect(emission.builder(), emission.Tensor(op.inputs[0]),
                                 static_cast<uint32_t>(conv.channels), &window, kind, &planes,
                                 &stages, static_cast<uint8_t>(conv.zero),
                                 weighted ? &op.weighted.weights : nullptr,
                                 static_cast<uint8_t>(op.weighted.bits),
-                                static_cast<uint8_t>(op.weighted.offset))
+                                static_cast<uint8_t>(op.weighted.offset),
+                                static_cast<uint32_t>(conv.groups))
               .Union()};
 }
 

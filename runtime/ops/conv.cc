@@ -20,12 +20,15 @@ constexpr const ConvSum* kSums[][4] = {
     /* Ternary */ {nullptr, &kFloatSum, &kCodesSum, &kCodesSum},
     /* Odd     */ {nullptr, &kFloatSum, &kCodesSum, &kCodesSum},
     /* Weighted */ {nullptr, &kFloatSum, &kCodesSum, &kCodesSum},
+    /* Integers */ {nullptr, &kFloatSum, &kCodesSum, &kCodesSum},
 };
 static_assert(std::size(kSums) == static_cast<size_t>(lbm::WeightKind::MAX) + 1 &&
               std::size(kSums[0]) == static_cast<size_t>(lbm::TensorType::MAX) + 1);
 
-const ConvSum* FindSum(lbm::WeightKind kind, lbm::TensorType type) {
-  return kSums[static_cast<size_t>(kind)][static_cast<size_t>(type)];
+const ConvSum* FindSum(const lbm::Conv& conv, lbm::TensorType type) {
+  const ConvSum* sum = kSums[static_cast<size_t>(conv.kind())][static_cast<size_t>(type)];
+  if (sum == nullptr || conv.groups() == 1) return sum;
+  return sum == &kFloatSum ? &kFloatGroupsSum : &kGroupsSum;
 }
 
 // How the file stores a kind of weights.
@@ -43,6 +46,7 @@ constexpr Storage kStorage[] = {
     {WeightForm::kTernary, 2, 2, 1, false, {"", "tern"}},
     {WeightForm::kOdd, 2, 8, 1, true, {"", "2", "3", "4", "5", "6", "7", "8"}},
     {WeightForm::kWeighted, 2, kMostPlanes, 1, false, {"", "2", "3", "4", "5", "6", "7", "8"}},
+    {WeightForm::kIntegers, 2, 8, 1, true, {"", "i2", "i3", "i4", "i5", "i6", "i7", "i8"}},
 };
 static_assert(std::size(kStorage) == std::size(kSums));
 
@@ -113,11 +117,14 @@ Refusal CheckSums(const lbm::Conv& conv, const ArenaTensor& x, int64_t elements)
     return conv.zero() != 0 ? Refusal{"a code that means 0, of an input that has no codes"}
                             : Refusal{};
   if (conv.kind() == lbm::WeightKind::Fixed && conv.zero() == 0) return {};
-  const uint32_t bits = conv.kind() == lbm::WeightKind::Odd ? conv.planes()->size()
+  const bool planes =
+      conv.kind() == lbm::WeightKind::Odd || conv.kind() == lbm::WeightKind::Integers;
+  const uint32_t bits = planes                                     ? conv.planes()->size()
                         : conv.kind() == lbm::WeightKind::Weighted ? conv.bits()
                         : conv.kind() == lbm::WeightKind::Fixed    ? 8
                                                                    : 1;
-  const int64_t most_weight = (int64_t{1} << bits) - 1;
+  const int64_t most_weight = conv.kind() == lbm::WeightKind::Integers ? int64_t{1} << (bits - 1)
+                                                                       : (int64_t{1} << bits) - 1;
   const int64_t most = elements * most_weight * (int64_t{x.levels} + conv.zero());
   if (most > INT32_MAX) return {"sums can be too large for 32 bits", INT32_MAX, most};
   return {};
@@ -129,13 +136,16 @@ Refusal Check(const OpView& view) {
   if (Refusal r = CheckRead(view, conv.input(), &x)) return r;
   if (conv.kind() > lbm::WeightKind::MAX)
     return {"unknown kind of weights", -1, static_cast<int64_t>(conv.kind())};
-  const ConvSum* sum = FindSum(conv.kind(), x->type);
+  const ConvSum* sum = FindSum(conv, x->type);
   if (sum == nullptr) return {"no convolution of such weights with an input of such a type"};
   Shape result;
   if (Refusal r = CheckWindow(*conv.window(), kMaxKernel, x->shape, conv.channels(), &result))
     return r;
+  const int64_t groups = conv.groups();
+  if (groups < 1 || x->shape.c % groups != 0 || conv.channels() % groups != 0)
+    return {"groups do not divide the channels", x->shape.c, groups};
   const int64_t elements =
-      int64_t{conv.window()->kernel_h()} * conv.window()->kernel_w() * x->shape.c;
+      int64_t{conv.window()->kernel_h()} * conv.window()->kernel_w() * (x->shape.c / groups);
   if (elements * conv.channels() > kMaxElements)
     return {"too many weights", kMaxElements, elements * conv.channels()};
   if (elements > sum->most_elements)
@@ -149,13 +159,14 @@ Refusal Check(const OpView& view) {
   return CheckStages(view, *conv.stages(), result, fixed ? classes : 0);
 }
 
-// A ring of zeros is worth having where it may be read: f32 weights visit valid taps only, and bits
-// that meet others than +-1 weights are copied.
+// A ring of zeros is worth having where it may be read: f32 weights visit valid taps only, bits
+// that meet others than +-1 weights are copied, and with groups it is the one or the other.
 OpTensors Tensors(const lbm::Op& op, const ArenaTensor* tensors) {
   const lbm::Conv& conv = *op.body_as_Conv();
   const bool bits = tensors[conv.input()].type == lbm::TensorType::Bits;
-  const bool ring = bits ? conv.kind() == lbm::WeightKind::Sign
-                         : conv.kind() != lbm::WeightKind::Float;
+  const bool ring = conv.groups() > 1 ? false
+                    : bits            ? conv.kind() == lbm::WeightKind::Sign
+                                      : conv.kind() != lbm::WeightKind::Float;
   OpTensors result;
   OpTensors::Read& x = result.AddRead(conv.input());
   x.ordered = false;
@@ -167,7 +178,7 @@ OpTensors Tensors(const lbm::Op& op, const ArenaTensor* tensors) {
 int64_t LanesGain(const OpView& view, const Kernels& kernels) {
   const lbm::Conv& conv = *view.op().body_as_Conv();
   if (conv.channels() > kMostLanesChannels || !StagesKnowLanes(*conv.stages())) return kNoLanes;
-  return FindSum(conv.kind(), view.tensors[conv.input()].type)->lanes(view, kernels);
+  return FindSum(conv, view.tensors[conv.input()].type)->lanes(view, kernels);
 }
 
 // "4x8", in the model's memory.
@@ -186,7 +197,7 @@ const char* PrecisionText(const lbm::Conv& conv, const ArenaTensor& x, Allocator
 PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
   const lbm::Conv& conv = *view.op().body_as_Conv();
   const ArenaTensor& x = view.tensors[conv.input()];
-  PreparedOp prepared = FindSum(conv.kind(), x.type)->prepare(view, kernels, memory);
+  PreparedOp prepared = FindSum(conv, x.type)->prepare(view, kernels, memory);
   prepared.precision = PrecisionText(conv, x, memory.allocator);
   return prepared;
 }
@@ -207,7 +218,7 @@ WeightRows ConvView::Rows(const FileView& file) const {
   rows.row_bytes = static_cast<size_t>(RowBytes(storage, static_cast<int64_t>(elements())));
   rows.outputs = outputs();
   rows.runs = kernel_h();
-  rows.run = kernel_w() * in_channels();
+  rows.run = kernel_w() * group_channels();
   rows.bits = conv.bits();
   rows.offset = conv.offset();
   for (uint32_t i = 0; conv.plane_weights() != nullptr && i < rows.planes; ++i)
@@ -233,15 +244,16 @@ bool SameWeights(const lbm::Conv& a, const lbm::Conv& b) {
   };
   return a.kind() == b.kind() && same(a.planes(), b.planes()) && a.channels() == b.channels() &&
          a.window()->kernel_h() == b.window()->kernel_h() &&
-         a.window()->kernel_w() == b.window()->kernel_w() && a.bits() == b.bits() &&
+         a.window()->kernel_w() == b.window()->kernel_w() && a.groups() == b.groups() &&
+         a.bits() == b.bits() &&
          a.offset() == b.offset() && same(a.plane_weights(), b.plane_weights());
 }
 
 }  // namespace
 
 Weights PackWeights(const ConvView& c, const WeightRows& rows, const Packing& packing,
-                    ModelMemory& memory, int part) {
-  const size_t bytes = packing.bytes(rows);
+                    ModelMemory& memory, int part, size_t groups) {
+  const size_t each = packing.bytes(GroupOf(rows, 0, groups)), bytes = each * groups;
   if (bytes == 0) return {rows, nullptr};
   for (size_t i = 0; i < memory.shared_count; ++i) {
     const RepackedWeights& other = memory.shared[i];
@@ -252,9 +264,20 @@ Weights PackWeights(const ConvView& c, const WeightRows& rows, const Packing& pa
     return {rows, other.packed};
   }
   uint8_t* packed = memory.TakeRepacked(bytes);
-  if (packed != nullptr) packing.pack(rows, packed);
+  for (size_t g = 0; packed != nullptr && g < groups; ++g)
+    packing.pack(GroupOf(rows, g, groups), packed + g * each);
   memory.shared[memory.shared_count++] = {&c.conv, c.x.shape.c, part, packing.pack, packed};
   return {rows, packed};
+}
+
+TapSegments SegmentsOf(const ConvView& c, Allocator& allocator) {
+  const size_t count = CountClasses(c.xs);
+  auto* list = allocator.Take<TapSegment>(count);
+  if (list == nullptr) return {nullptr, count};
+  ForEachClass(c.xs, [&](size_t i, size_t first, size_t last, TapRange taps) {
+    list[i] = {first, last, static_cast<size_t>(taps.begin), static_cast<size_t>(taps.size())};
+  });
+  return {list, count};
 }
 
 ConvState PrepareConvState(const OpView& view, const ConvView& c, const Kernels& kernels,
@@ -282,7 +305,10 @@ ConvState PrepareConvState(const OpView& view, const ConvView& c, const Kernels&
     state.acc_stride = state.block * c.out_w();
     state.acc_bytes = state.block * row_bytes;
   } else {
-    state.acc_stride = RoundUp(c.outputs(), kernels.panel);
+    // Whole panels of each group: those of the next overwrite what is more than its outputs.
+    const size_t each = c.outputs() / c.groups();
+    state.acc_stride =
+        RoundUp(c.outputs() - each + RoundUp(each, kernels.panel), kernels.panel);
     const size_t pixel_bytes = state.acc_stride * sizeof(float);
     const size_t tiles = kScratchTarget / (pixel_bytes * arrays * kernels.tile_rows);
     state.block = (tiles < 1 ? 1 : tiles) * kernels.tile_rows;

@@ -1,5 +1,6 @@
 // What the kinds of convolution share. conv.cc checks them all and has the table of them;
-// conv_bits.cc, conv_codes.cc, conv_fixed.cc and conv_float.cc prepare and run them.
+// conv_bits.cc, conv_codes.cc, conv_fixed.cc and conv_float.cc prepare and run them, and
+// conv_groups.cc those of any kind that have groups.
 #pragma once
 
 #include "runtime/ops/border.h"
@@ -26,10 +27,14 @@ struct ConvView {
   size_t kernel_w() const { return static_cast<size_t>(window.kernel_w); }
   size_t in_channels() const { return static_cast<size_t>(x.shape.c); }
   size_t outputs() const { return static_cast<size_t>(result.c); }
+  size_t groups() const { return conv.groups(); }
+  size_t group_channels() const { return in_channels() / groups(); }
   size_t out_h() const { return static_cast<size_t>(result.h); }
   size_t out_w() const { return static_cast<size_t>(result.w); }
-  size_t elements() const { return kernel_h() * kernel_w() * in_channels(); }
-  int64_t macs() const { return CountTaps(ys, xs) * result.n * x.shape.c * result.c; }
+  size_t elements() const { return kernel_h() * kernel_w() * group_channels(); }
+  int64_t macs() const {
+    return CountTaps(ys, xs) * result.n * result.c * static_cast<int64_t>(group_channels());
+  }
   WeightRows Rows(const FileView& file) const;
   uint64_t WeightBytes(const FileView& file) const;
 
@@ -46,7 +51,7 @@ struct ConvSum {
   int64_t (*lanes)(const OpView& view, const Kernels& kernels);
   PreparedOp (*prepare)(const OpView& view, const Kernels& kernels, ModelMemory& memory);
 };
-extern const ConvSum kBitsSum, kCodesSum, kFixedSum, kFloatSum;
+extern const ConvSum kBitsSum, kCodesSum, kFixedSum, kFloatSum, kGroupsSum, kFloatGroupsSum;
 
 // What every run of a convolution starts from.
 struct ConvState {
@@ -66,9 +71,32 @@ struct ConvState {
 };
 
 // What a kernel's packing makes of rows: those of a convolution, or part `part` of them. Widths
-// that want the same share it.
+// that want the same share it. In `groups` equal runs of outputs each is packed apart, one behind
+// the other.
 Weights PackWeights(const ConvView& c, const WeightRows& rows, const Packing& packing,
-                    ModelMemory& memory, int part = 0);
+                    ModelMemory& memory, int part = 0, size_t groups = 1);
+
+// Of `rows` in so many groups, those of one.
+inline WeightRows GroupOf(const WeightRows& rows, size_t group, size_t groups) {
+  WeightRows own = rows;
+  own.outputs = rows.outputs / groups;
+  for (size_t i = 0; i < rows.planes; ++i)
+    if (rows.plane[i] != nullptr)
+      own.plane[i] =
+          static_cast<const uint8_t*>(rows.plane[i]) + group * own.outputs * rows.row_bytes;
+  return own;
+}
+
+// Output pixels [begin, end) of a row, which meet kernel columns [first, first + taps).
+struct TapSegment {
+  size_t begin, end, first, taps;
+};
+// The segments that a row of outputs falls into, where only valid taps are visited.
+struct TapSegments {
+  const TapSegment* list;
+  size_t count;
+};
+TapSegments SegmentsOf(const ConvView& c, Allocator& allocator);
 
 // Fills a state but for weights and kernels' own tables: the stages, and the block sizes for the
 // order chosen, where a kernel makes `arrays` sums of each output. Scratch of

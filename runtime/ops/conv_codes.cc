@@ -104,18 +104,8 @@ void CopyCodes(const CodesConv& s, const uint8_t* row, uint8_t* to) {
   std::memcpy(to, row, s.copied.row_bytes);
 }
 
-// Each bit becomes a byte, 0 or 2; eight at a time: byte i of the product keeps bit i, and 0x7F
-// carries it to the top bit.
 void UnpackBits(const CodesConv& s, const uint8_t* row, uint8_t* to) {
-  for (size_t x = 0; x < s.x.width; ++x, row += s.x.pixel) {
-    for (size_t c = 0; c < s.channels; c += 8) {
-      const size_t count = s.channels - c < 8 ? s.channels - c : 8;
-      uint64_t bytes = (row[c / 8] * 0x0101010101010101u) & 0x8040201008040201u;
-      bytes = ((bytes + 0x7F7F7F7F7F7F7F7Fu) >> 6) & 0x0202020202020202u;
-      std::memcpy(to, &bytes, count);
-      to += count;
-    }
-  }
+  UnpackRow(s.x, s.channels, row, to);
 }
 
 template <void (*kCopyRow)(const CodesConv& s, const uint8_t* row, uint8_t* to)>

@@ -10,16 +10,10 @@
 namespace lbrt {
 namespace {
 
-// Output pixels [begin, end) of a row, which meet kernel columns [first, first + taps).
-struct Segment {
-  size_t begin, end, first, taps;
-};
-
 struct FloatConv : ConvState {
   void (*tile)(const Windows<float>& in, const Weights& weights, WeightSpan span, float* acc,
                size_t acc_stride);
-  const Segment* segments;
-  size_t segment_count;
+  TapSegments segments;
   size_t height;  // of x; `ringed`: with what of the ring counts as input
   bool ringed;
   size_t channels;
@@ -39,8 +33,8 @@ void Run(const void* state, const RunArguments& arguments, size_t begin, size_t 
     const auto first_row = static_cast<size_t>(rows.begin);
     for (size_t x = 0; x < s.out_w; x += s.block) {
       const size_t x_end = s.out_w - x < s.block ? s.out_w : x + s.block;
-      for (size_t i = 0; i < s.segment_count; ++i) {
-        const Segment& segment = s.segments[i];
+      for (size_t i = 0; i < s.segments.count; ++i) {
+        const TapSegment& segment = s.segments.list[i];
         const size_t from = x > segment.begin ? x : segment.begin;
         const size_t to = x_end < segment.end ? x_end : segment.end;
         if (from >= to) continue;
@@ -81,19 +75,13 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
   const int most_padding = MostPadding(c.window);
   const bool integers = c.conv.kind() != lbm::WeightKind::Float;
   state.ringed = integers && most_padding > 0 && c.x.ring >= most_padding;
-  state.segment_count = state.ringed ? 1 : CountClasses(c.xs);
-  auto* segments = memory.allocator.Take<Segment>(state.segment_count);
-  if (segments != nullptr) {
-    if (state.ringed) {
-      segments[0] = {0, c.out_w(), 0, c.kernel_w()};
-    } else {
-      ForEachClass(c.xs, [&](size_t i, size_t first, size_t last, TapRange taps) {
-        segments[i] = {first, last, static_cast<size_t>(taps.begin),
-                       static_cast<size_t>(taps.size())};
-      });
-    }
+  if (state.ringed) {
+    auto* all = memory.allocator.Take<TapSegment>(1);
+    if (all != nullptr) *all = {0, c.out_w(), 0, c.kernel_w()};
+    state.segments = {all, 1};
+  } else {
+    state.segments = SegmentsOf(c, memory.allocator);
   }
-  state.segments = segments;
 
   prepared.run = Run;
   prepared.kernel = signs ? "sign_sum_tile" : "fma_tile";

@@ -18,6 +18,7 @@ struct CopiedRows {
   size_t offset;                     // in the scratch
 
   size_t stride() const { return margin_left + row_bytes + margin_right; }
+  uint64_t bytes() const { return uint64_t{(block - 1) * stride_h + kernel_h} * stride(); }
 
   // The input rows of `rows` output rows from y, padding included; copy_row(row, to) writes those
   // of the image.
@@ -49,10 +50,24 @@ struct CopiedRows {
   }
 };
 
+// A row of a bits tensor as bytes: each bit 0 or 2. Eight at a time: byte i of the product keeps
+// bit i, and 0x7F carries it to the top bit.
+inline void UnpackRow(const Place& x, size_t channels, const uint8_t* row, uint8_t* to) {
+  for (size_t i = 0; i < x.width; ++i, row += x.pixel) {
+    for (size_t c = 0; c < channels; c += 8) {
+      const size_t count = channels - c < 8 ? channels - c : 8;
+      uint64_t bytes = (row[c / 8] * 0x0101010101010101u) & 0x8040201008040201u;
+      bytes = ((bytes + 0x7F7F7F7F7F7F7F7Fu) >> 6) & 0x0202020202020202u;
+      std::memcpy(to, &bytes, count);
+      to += count;
+    }
+  }
+}
+
 // Several rows a copy, since neighbours share most of their input; not more than helps.
 inline constexpr size_t kRowsPerCopy = 8;
 
-// Takes its part of the scratch behind what `prepared` has.
+// Takes its part of the scratch behind what `prepared` has; null: the caller does.
 inline CopiedRows PrepareCopiedRows(const ConvView& c, size_t block, PreparedOp* prepared) {
   CopiedRows rows;
   rows.height = static_cast<size_t>(c.x.shape.h);
@@ -66,9 +81,10 @@ inline CopiedRows PrepareCopiedRows(const ConvView& c, size_t block, PreparedOp*
   rows.window_step = static_cast<size_t>(c.window.stride_w) * rows.pixel;
   rows.window_run = c.kernel_w() * rows.pixel;
   rows.block = block < c.out_h() ? block : c.out_h();
+  rows.offset = 0;
+  if (prepared == nullptr) return rows;
   rows.offset = static_cast<size_t>(prepared->scratch_bytes);
-  prepared->scratch_bytes +=
-      uint64_t{(rows.block - 1) * rows.stride_h + rows.kernel_h} * rows.stride();
+  prepared->scratch_bytes += rows.bytes();
   return rows;
 }
 

@@ -3,13 +3,14 @@
 
 namespace lbrt {
 
-extern const OpDef kConv, kEltwise, kAvgPool, kMaxPool, kConcat, kThreshold;
+extern const OpDef kConv, kEltwise, kAvgPool, kMaxPool, kConcat, kThreshold, kUpsample,
+    kDepthToSpace;
 
 namespace {
 
 // By their number in the union of schema/lbm.fbs.
-constexpr const OpDef* kOps[] = {nullptr, &kConv, &kEltwise, &kAvgPool, &kMaxPool, &kConcat,
-                                    &kThreshold};
+constexpr const OpDef* kOps[] = {nullptr,  &kConv,       &kEltwise,  &kAvgPool,     &kMaxPool,
+                                 &kConcat, &kThreshold, &kUpsample, &kDepthToSpace};
 static_assert(sizeof(kOps) / sizeof(kOps[0]) == static_cast<size_t>(lbm::OpBody::MAX) + 1);
 
 }  // namespace
