@@ -249,7 +249,8 @@ inline std::vector<int32_t> RandomWeights(Random& random, const Precision& p, si
   return weights;
 }
 inline std::string Describe(const Precision& p) {
-  constexpr const char* kForms[] = {"signs", "floats", "limbs", "ternary", "odd", "weighted"};
+  constexpr const char* kForms[] = {"signs", "floats",   "limbs",   "ternary",
+                                    "odd",   "weighted", "integers"};
   return std::string(kForms[static_cast<size_t>(p.form)]) + ", planes " + std::to_string(p.planes);
 }
 
