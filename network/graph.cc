@@ -2,8 +2,24 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace lbrt {
+
+GraphNode& Graph::Append(GraphOp op, const std::string& name, std::vector<int> inputs) {
+  GraphNode appended;
+  appended.op = op;
+  appended.name = name;
+  if (!inputs.empty()) {
+    const GraphNode& x = node(inputs[0]);
+    appended.height = x.height;
+    appended.width = x.width;
+    appended.channels = x.channels;
+  }
+  appended.inputs = std::move(inputs);
+  nodes.push_back(std::move(appended));
+  return nodes.back();
+}
 
 double LargestSum(const GraphNode& conv, const GraphNode& from) {
   const double input = from.type == ValueType::kU8     ? 255

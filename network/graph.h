@@ -97,6 +97,9 @@ struct Graph {
   std::vector<int> more_outputs;  // f32, of any shape; all different, none the input
 
   const GraphNode& node(int i) const { return nodes[static_cast<size_t>(i)]; }
+  // A node that makes floats of the first input's shape.
+  GraphNode& Append(GraphOp op, const std::string& name, std::vector<int> inputs);
+  int last() const { return static_cast<int>(nodes.size()) - 1; }
 };
 
 // The largest magnitude that a sum of a convolution of integers can have, its input being `from`.

@@ -73,7 +73,6 @@ class Importer {
 
   // Appends a node with the first input's shape and returns it.
   GraphNode& Append(GraphOp op, const std::string& name, std::vector<int> inputs);
-  int LastIndex() const { return static_cast<int>(graph_.nodes.size()) - 1; }
   int Real(int x);  // x as floats: codes are decoded, once for all who need that
   void CheckChannels(const Node& node, int x) const;
 
@@ -115,20 +114,9 @@ class Importer {
 };
 
 GraphNode& Importer::Append(GraphOp op, const std::string& name, std::vector<int> inputs) {
-  GraphNode node;
-  node.op = op;
-  node.name = name;
-  if (!inputs.empty()) {
-    const GraphNode& x = graph_.node(inputs[0]);
-    node.height = x.height;
-    node.width = x.width;
-    node.channels = x.channels;
-    if (x.type == ValueType::kU8 && node.op != GraphOp::kConv)
-      throw InputError("node " + name, "needs the image as floats, expected stem f32");
-  }
-  node.inputs = std::move(inputs);
-  graph_.nodes.push_back(std::move(node));
-  return graph_.nodes.back();
+  if (!inputs.empty() && graph_.node(inputs[0]).type == ValueType::kU8 && op != GraphOp::kConv)
+    throw InputError("node " + name, "needs the image as floats, expected stem f32");
+  return graph_.Append(op, name, std::move(inputs));
 }
 
 int Importer::Real(int x) {
@@ -136,7 +124,7 @@ int Importer::Real(int x) {
   const auto [entry, added] = decoded_.try_emplace(x, 0);
   if (added) {
     Append(GraphOp::kDecode, graph_.node(x).name, {x}).step = static_cast<float>(StepOf(x));
-    entry->second = LastIndex();
+    entry->second = graph_.last();
   }
   return entry->second;
 }
@@ -198,7 +186,7 @@ int Importer::Lower(Value v) {
       Append(GraphOp::kAdd, node.name, inputs);
       break;
   }
-  return LastIndex();
+  return graph_.last();
 }
 
 int Importer::LowerAffine(const Node& node, int x) {
@@ -213,7 +201,7 @@ int Importer::LowerPRelu(const Node& node, int x) {
   CheckChannels(node, x);
   const float* slope = floats(node.name + ".weight");
   Append(GraphOp::kPRelu, node.name, {x}).a = {slope, slope + node.channels};
-  return LastIndex();
+  return graph_.last();
 }
 
 int Importer::LowerPadChannels(const Node& node, int x) {
@@ -222,7 +210,7 @@ int Importer::LowerPadChannels(const Node& node, int x) {
   pad.pad_before = node.pad_before;
   pad.pad_after = node.pad_after;
   pad.channels += node.pad_before + node.pad_after;
-  return LastIndex();
+  return graph_.last();
 }
 
 int Importer::LowerInput(const Node& node) {
@@ -238,7 +226,7 @@ int Importer::LowerInput(const Node& node) {
   input.height = node.height;
   input.width = node.width;
   input.channels = node.channels;
-  return LastIndex();
+  return graph_.last();
 }
 
 // Gives a node, which has its input's shape, the one that the window makes of it.
@@ -257,7 +245,7 @@ int Importer::LowerAvgPool(const Node& node, int x) {
     window.kernel_w = pool.width;
   }
   Slide(pool, window);
-  return LastIndex();
+  return graph_.last();
 }
 
 int Importer::LowerMaxPool(const Node& node, int x) {
@@ -272,8 +260,8 @@ int Importer::LowerMaxPool(const Node& node, int x) {
     for (int i = 0; i < axis->outputs(); ++i)
       if (axis->taps(i).size() == 0)
         throw InputError("node " + node.name, "one of its windows lies in the padding");
-  steps_[LastIndex()] = StepOf(x);
-  return LastIndex();
+  steps_[graph_.last()] = StepOf(x);
+  return graph_.last();
 }
 
 int Importer::LowerQuantize(const Node& node, int x) {
@@ -281,7 +269,7 @@ int Importer::LowerQuantize(const Node& node, int x) {
   if (quantizer.kind == ActivationQuantizer::kNone) return x;
   if (quantizer.kind == ActivationQuantizer::kSign) {
     Append(GraphOp::kSign, node.name, {x}).type = ValueType::kSign;
-    return LastIndex();
+    return graph_.last();
   }
   if (quantizer.bits == 32) return LowerActivation(node, x, Activation::kRelu);
   const ActivationCodes codes = CodesOf(quantizer);
@@ -289,13 +277,13 @@ int Importer::LowerQuantize(const Node& node, int x) {
   quantize.type = ValueType::kCode;
   quantize.levels = codes.levels;
   quantize.inverse_step = static_cast<float>(1 / codes.step);
-  steps_[LastIndex()] = codes.step;
-  return LastIndex();
+  steps_[graph_.last()] = codes.step;
+  return graph_.last();
 }
 
 int Importer::LowerActivation(const Node& node, int x, Activation activation) {
   Append(GraphOp::kActivation, node.name, {x}).activation = activation;
-  return LastIndex();
+  return graph_.last();
 }
 
 // Codes stay codes where all of them mean the same.
@@ -316,9 +304,9 @@ int Importer::LowerConcat(const Node& node, std::vector<int> inputs) {
   if (same) {
     concat.type = type;
     concat.levels = levels;
-    steps_[LastIndex()] = step;
+    steps_[graph_.last()] = step;
   }
-  return LastIndex();
+  return graph_.last();
 }
 
 LayerInput Importer::InputOf(int x) const {
@@ -373,7 +361,7 @@ int Importer::LowerLayer(Value v, int x) {
         LargestSum(plane.conv, graph_.node(x)) >= 0x1p31)
       throw InputError("node " + node.name, "its sums exceed 32 bits");
     graph_.nodes.push_back(std::move(plane.conv));
-    convs.push_back(LastIndex());
+    convs.push_back(graph_.last());
   }
 
   Fold bias = Identity(node.channels);
@@ -403,7 +391,7 @@ int Importer::AppendAffine(const std::string& name, std::vector<int> inputs,
   if (!std::all_of(affine.a.begin(), affine.a.end(), finite) ||
       !std::all_of(affine.b.begin(), affine.b.end(), finite))
     throw InputError("node " + name, "its scale or bias does not fit a float32");
-  return LastIndex();
+  return graph_.last();
 }
 
 // fold of y, whose planes are added in their order.
