@@ -9,6 +9,7 @@
 #include "network/import_pooling.h"
 #include "network/import_weights.h"
 #include "network/quantizers.h"
+#include "network/zero_sums.h"
 
 namespace lbrt {
 namespace {
@@ -495,7 +496,9 @@ Graph Import(const Network& network, const StateDict& tensors, const ImportOptio
       throw InputError("network " + network.name,
                        "is a search's mixture of bit widths, expected a final network");
   CheckTensors(network, tensors);
-  return Importer(network, tensors, options, report).Run(network.output);
+  Graph graph = Importer(network, tensors, options, report).Run(network.output);
+  if (report != nullptr) report->zero_sums = ZeroSums(graph);
+  return graph;
 }
 
 }  // namespace lbrt

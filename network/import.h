@@ -44,6 +44,7 @@ struct ImportReport {
   int64_t zero_weights = 0;    // +-1 weights that were exactly zero (or their channel's mean): +1
   int64_t dead_channels = 0;   // channels of nothing but those: A = 0
   int64_t between_codes = 0;   // any-precision weights whose code the 8-bit code decides
+  int64_t zero_sums = 0;       // sums that make a sign of exactly zero: +1 (network/zero_sums.h)
   std::vector<std::string> lines;  // one sentence a case, with the tensor's name
 };
 

@@ -13,6 +13,7 @@
 #include "images/error.h"
 #include "network/builder.h"
 #include "network/quantizers.h"
+#include "network/zero_sums.h"
 
 namespace lbrt {
 namespace {
@@ -695,6 +696,51 @@ TEST(ImportTest, BiasesAndPReluKeepTheirPlaces) {
       "11 affine layer1.0.move2 10 8x8x8\n",
       Ops(graph, 3, 12));
   EXPECT_EQ(std::vector<float>(8, 1.0f), graph.node(4).a);
+}
+
+// A convolution of three signs, sums -3 to 3, through an affine, hardtanh and another affine.
+TEST(ZeroSums, AreTheSumsBehindWhichASignFindsZero) {
+  const float tiny = std::numeric_limits<float>::denorm_min();
+  struct Channel {
+    float a, b, a2, b2;
+    int64_t zeros;
+  };
+  const Channel channels[] = {{0.5f, 0.5f, 2, 0, 1},    // -1
+                              {-1, 0.25f, 1, 1, 2},     // 2 and 3, which hardtanh makes -1
+                              {1, 0.5f, 1, 0, 0},       // between two sums
+                              {0, 0, 1, 0, 0},          // a constant
+                              {tiny, 0, 0.25f, 0, 5}};  // -2 to 2: products below any float
+  Graph graph;
+  graph.Append(GraphOp::kInput, "x", {}).channels = 3;
+  graph.Append(GraphOp::kSign, "signs", {0}).type = ValueType::kSign;
+  GraphNode& conv = graph.Append(GraphOp::kConv, "conv", {1});
+  conv.type = ValueType::kI32;
+  conv.weight_kind = WeightKind::kSign;
+  conv.channels = static_cast<int>(std::size(channels));
+  conv.codes.assign(3 * std::size(channels), 1);
+  GraphNode& first = graph.Append(GraphOp::kAffine, "first", {2});
+  for (const Channel& c : channels) {
+    first.a.push_back(c.a);
+    first.b.push_back(c.b);
+  }
+  graph.Append(GraphOp::kActivation, "hardtanh", {3}).activation = Activation::kHardtanh;
+  GraphNode& second = graph.Append(GraphOp::kAffine, "second", {4});
+  for (const Channel& c : channels) {
+    second.a.push_back(c.a2);
+    second.b.push_back(c.b2);
+  }
+  graph.Append(GraphOp::kSign, "sign", {5}).type = ValueType::kSign;
+  int64_t want = 0;
+  for (const Channel& c : channels) {
+    int64_t zeros = 0;
+    for (int sum = -3; c.a != 0 && sum <= 3; ++sum) {
+      const float z = std::fma(static_cast<float>(sum), c.a, c.b);
+      zeros += std::fma(std::clamp(z, -1.0f, 1.0f), c.a2, c.b2) == 0;
+    }
+    EXPECT_EQ(zeros, c.zeros) << c.a;
+    want += c.zeros;
+  }
+  EXPECT_EQ(ZeroSums(graph), want);
 }
 
 TEST(ImportTest, AnyPrecisionCasesAreCountedAndNamed) {

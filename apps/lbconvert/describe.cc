@@ -393,14 +393,23 @@ std::string ConversionReport(const LoweredGraph& lowered, const ImportReport& im
                Joined(stored, ", "),
                conv ? Number(bytes) : "", NoteText(lowered, op)});
   }
-  std::string text = table.Text() + "\n" + Counted(import.zero_weights, "one-bit weight") +
-                     " exactly zero, stored as +1; " + Counted(import.dead_channels, "channel") +
-                     " of nothing but those\n";
+  const auto any = [&](auto matches) {
+    return std::any_of(lowered.graph->nodes.begin(), lowered.graph->nodes.end(), matches);
+  };
+  std::string cases;
+  if (any([](const GraphNode& node) {
+        return node.op == GraphOp::kConv && node.weight_kind == WeightKind::kSign;
+      }))
+    cases += Counted(import.zero_weights, "one-bit weight") + " exactly zero, stored as +1; " +
+             Counted(import.dead_channels, "channel") + " of nothing but those\n";
+  if (any([](const GraphNode& node) { return node.op == GraphOp::kSign; }))
+    cases += Counted(import.zero_sums, "sum") +
+             " of whole numbers can make an activation of exactly zero, stored as +1\n";
   if (import.between_codes != 0)
-    text += Counted(import.between_codes, "weight") +
-            " between two codes, decided by the code of 8 bits\n";
-  for (const std::string& line : import.lines) text += "  " + Printable(line) + "\n";
-  return text;
+    cases += Counted(import.between_codes, "weight") +
+             " between two codes, decided by the code of 8 bits\n";
+  for (const std::string& line : import.lines) cases += "  " + Printable(line) + "\n";
+  return table.Text() + (cases.empty() ? "" : "\n" + cases);
 }
 
 }  // namespace lbrt
