@@ -73,6 +73,8 @@ struct WeightRows {
   constexpr bool halved() const {
     return form == WeightForm::kOdd ? planes == 8 : form == WeightForm::kWeighted && bits == 8;
   }
+  // Of signs, odd and weighted numbers: an odd number w is 2 q - (2^bits - 1), q having so many.
+  constexpr size_t number_bits() const { return form == WeightForm::kWeighted ? bits : planes; }
   friend bool operator==(const WeightRows&, const WeightRows&) = default;
 };
 
@@ -100,6 +102,11 @@ struct Windows {
   const T* first;
   size_t rows, step;
   size_t runs, run, run_stride;
+};
+
+// Of codes of `planes` bits, each bit in a plane of its own, `plane_stride` words apart.
+struct PlaneWindows : Windows<Word> {
+  size_t planes, plane_stride;
 };
 
 // Which part of the weight rows the windows of a float tile meet, so that only valid taps are
@@ -222,7 +229,7 @@ struct Kernels {
   size_t tile_rows;
 
   Packing pack_xor_popcount_tile, pack_xor_popcount_lanes, pack_sign_sum_tile, pack_fma_tile,
-      pack_fixed_point_tile, pack_fixed_point_lanes, pack_dot_tile;
+      pack_fixed_point_tile, pack_fixed_point_lanes, pack_dot_tile, pack_plane_popcount_tile;
 
   // acc[r * acc_stride + o] = base[r][o] - 2 * popcount(window r ^ weight row o): for +-1 values
   // the dot product, where base is the number of taps. Padding bits are zero in both, hence count
@@ -259,6 +266,17 @@ struct Kernels {
   // most kMaxFixedPointElements.
   void (*dot_tile)(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
                    int32_t* acc, size_t acc_stride);
+
+  // Bit b of out[i] is bit `plane` of codes[32 i + b].
+  void (*code_plane)(const uint8_t* codes, size_t words, size_t plane, Word* out);
+  // acc[r * acc_stride + o] = sum of w * x, w being signs, odd or weighted numbers, elements whole
+  // words. With q's bits p[i] and x's b[j] that is
+  //   sum over i, j of 2^(i + j) * (popcount(p[i]) - popcount(p[i] ^ b[j])).
+  // For numbers of 1 bit and 1 to 4 planes, or 2 and 1 to 2.
+  void (*plane_popcount_tile)(const PlaneWindows& in, const Weights& weights, int32_t* acc,
+                              size_t acc_stride);
+  // Up to so many pairs of planes it is faster than dot_tile; 0: there are no such two rows.
+  size_t plane_pairs;
 
   // acc[r * acc_stride + c] = sum over the taps of w * (x - zero), exact where it fits int32.
   void (*depthwise_codes)(const DepthwiseWindows<uint8_t>& in,

@@ -25,6 +25,7 @@
 #include "kernels/epilogue-inl.h"
 #include "kernels/pool-inl.h"
 #include "kernels/popcount-inl.h"
+#include "kernels/planes-inl.h"
 #include "kernels/sums-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -54,6 +55,7 @@ constexpr Kernels kColumn = {
     .pack_fixed_point_tile = pack::kFixedPointPanels<kPanel>,
     .pack_fixed_point_lanes = pack::kFixedPointRows,
     .pack_dot_tile = pack::kDotPanels<kPanel, 2>,
+    .pack_plane_popcount_tile = pack::kPlanePanels<kPanel>,
     .xor_popcount_tile = XorPopcountTile,
     .xor_popcount_lanes = XorPopcountLanes,
     .sign_sum_tile = SignSumTile,
@@ -61,6 +63,15 @@ constexpr Kernels kColumn = {
     .fixed_point_tile = FixedPointTile,
     .fixed_point_lanes = FixedPointLanes,
     .dot_tile = DotTile,
+#if HWY_TARGET != HWY_SVE
+    .code_plane = CodePlane,
+    .plane_popcount_tile = PlanePopcountTile,
+    .plane_pairs = kPlanePairs,
+#else
+    .code_plane = nullptr,
+    .plane_popcount_tile = nullptr,
+    .plane_pairs = 0,
+#endif
     .depthwise_codes = DepthwiseCodes,
     .depthwise_f32 = DepthwiseF32,
     .epilogue_rows = EpilogueRows,

@@ -152,9 +152,11 @@ class LimbRows {
   Guarded<int8_t> limbs_;
 };
 
-// Nested codes as weighted planes (methods.md 1.3): 6 bits over 3, 8 over 4, 8 over 4 over 2.
+// Nested codes as weighted planes (methods.md 1.3): 6 bits over 3, 8 over 4, 8 over 4 over 2; and
+// 2 bits.
 inline WeightRows WeightedForm(size_t planes) {
   switch (planes) {
+    case 3: return {WeightForm::kWeighted, {}, 3, 0, 0, 0, 0, 2, 3, {2, 1, 1}};
     case 7: return {WeightForm::kWeighted, {}, 7, 0, 0, 0, 0, 6, 60, {36, 18, 9, 8, 4, 2, 1}};
     case 9:
       return {WeightForm::kWeighted, {}, 9, 0, 0, 0, 0, 8, 248, {136, 68, 34, 17, 16, 8, 4, 2, 1}};

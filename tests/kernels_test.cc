@@ -31,7 +31,8 @@ constexpr Precision kPrecisions[] = {
     {WeightForm::kLimbs, 2}, {WeightForm::kLimbs, 3},   {WeightForm::kOdd, 2},
     {WeightForm::kOdd, 3},   {WeightForm::kOdd, 4},     {WeightForm::kOdd, 5},
     {WeightForm::kOdd, 6},   {WeightForm::kOdd, 7},     {WeightForm::kOdd, 8},
-    {WeightForm::kWeighted, 7}, {WeightForm::kWeighted, 9}, {WeightForm::kWeighted, 10},
+    {WeightForm::kWeighted, 3}, {WeightForm::kWeighted, 7}, {WeightForm::kWeighted, 9},
+    {WeightForm::kWeighted, 10},
     {WeightForm::kIntegers, 2}, {WeightForm::kIntegers, 3}, {WeightForm::kIntegers, 5},
     {WeightForm::kIntegers, 7}, {WeightForm::kIntegers, 8}};
 
@@ -415,6 +416,67 @@ TEST_P(KernelTest, DotTileDoesNotOverflowAtItsExtremes) {
       ASSERT_EQ(got[p * padded + 1], -128 * sum) << "pixel " << p << ", runs " << runs;
     }
   }
+}
+
+// --------------------------------------------------------------------------- plane popcount tile
+
+// One row of windows of kernel x kernel pixels against the exact sums; the codes' planes made by
+// code_plane.
+void CheckPlanes(const Kernels& kernels, Random& random, const Precision& precision, size_t planes,
+                 size_t channels, size_t kernel, size_t stride, size_t pixels, size_t outputs) {
+  const size_t width = (pixels - 1) * stride + kernel, words = width * channels / 32;
+  const auto w = RandomWeights(random, precision, outputs * kernel * kernel * channels);
+  std::vector<uint8_t> x(kernel * width * channels);
+  for (uint8_t& code : x) code = static_cast<uint8_t>(random.Bits() % (1u << planes));
+  Window window = SquareWindow(static_cast<int>(kernel), static_cast<int>(stride), 0);
+  const reference::Convolution conv = {kernel, width, channels, outputs, window};
+  std::vector<int64_t> want(pixels * outputs);
+  reference::IntegerSums(conv, std::vector<int32_t>(x.begin(), x.end()).data(), w.data(),
+                         want.data());
+  const size_t padded = RoundUp(outputs, kernels.panel);
+  for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
+    const IntegerRows file(precision, w, outputs, kernel, kernel * channels, edge);
+    const PackedWeights packed(kernels.pack_plane_popcount_tile, file.rows);
+    const Guarded<uint8_t> codes(x, edge);
+    Guarded<Word> in(planes * kernel * words, edge);
+    for (size_t plane = 0; plane < planes; ++plane)
+      kernels.code_plane(codes.data(), kernel * words, plane, in.data() + plane * kernel * words);
+    Guarded<int32_t> got(pixels * padded, edge);
+    kernels.plane_popcount_tile({{in.data(), pixels, stride * channels / 32, kernel,
+                                  kernel * channels / 32, words},
+                                 planes,
+                                 kernel * words},
+                                packed.weights, got.data(), padded);
+    for (size_t i = 0; i < want.size(); ++i)
+      ASSERT_EQ(got[i / outputs * padded + i % outputs], want[i])
+          << Describe(precision) << ", code planes " << planes << ", channels " << channels
+          << ", kernel " << kernel << ", stride " << stride << ", pixels " << pixels
+          << ", outputs " << outputs << ", at " << i;
+  }
+}
+
+TEST_P(KernelTest, PlanePopcountTileIsTheExactSum) {
+  if (kernels().plane_pairs == 0) {
+    EXPECT_EQ(kernels().plane_popcount_tile, nullptr);
+    EXPECT_EQ(kernels().code_plane, nullptr);
+    return;
+  }
+  Random random(19);
+  constexpr Precision kNumbers[] = {
+      {WeightForm::kSigns, 1}, {WeightForm::kOdd, 2}, {WeightForm::kWeighted, 3}};
+  for (const Precision& precision : kNumbers)
+    for (const size_t planes : {1, 2, 3, 4}) {
+      if (precision.form != WeightForm::kSigns && planes > 2) continue;
+      for (const size_t channels : {32, 64, 96, 2080})
+        for (const size_t kernel : {1, 3})
+          for (const size_t pixels : {1, 2, 3, 4, 7, 13}) {
+            if (channels > 100 && pixels > 4) continue;
+            CheckPlanes(kernels(), random, precision, planes, channels, kernel,
+                        static_cast<size_t>(random.Between(1, 2)), pixels,
+                        static_cast<size_t>(random.Between(1, channels > 100 ? 18 : 50)));
+            if (HasFatalFailure()) return;
+          }
+    }
 }
 
 TEST(WeightsTest, EveryFormIsReadAsItsNumbers) {

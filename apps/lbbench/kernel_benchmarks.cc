@@ -332,11 +332,11 @@ struct Integers {
   }
 };
 
-// Codes of activations times integer weights.
-KernelBenchmark DotTile(const Kernels& kernels, const Shape& shape, const Integers& integers) {
+// A layer with integer weights, packed for a row.
+std::shared_ptr<Layer> IntegerLayer(const Kernels& kernels, const Shape& shape,
+                                    const Integers& integers, const std::vector<int32_t>& w,
+                                    const Packing& packing) {
   const auto layer = std::make_shared<Layer>(shape, kernels);
-  const auto x = RandomIntegers(shape.in_size() * shape.in_size() * shape.channels, 0, 255, 1);
-  std::vector<int32_t> w = integers.Random(shape.outputs * shape.elements(), 2);
   const bool limbs = integers.form == WeightForm::kLimbs;
   const size_t row_bytes = limbs ? shape.elements() : RoundUp(shape.elements(), 32) / 8;
   for (size_t plane = 0; plane < integers.planes; ++plane) {
@@ -345,7 +345,15 @@ KernelBenchmark DotTile(const Kernels& kernels, const Shape& shape, const Intege
     layer->planes[plane] = limbs ? std::vector<uint8_t>(bits.begin(), bits.end())
                                  : PackBits(bits, shape.elements(), row_bytes);
   }
-  layer->SetWeights(integers.form, integers.planes, row_bytes, kernels.pack_dot_tile);
+  layer->SetWeights(integers.form, integers.planes, row_bytes, packing);
+  return layer;
+}
+
+// Codes of activations times integer weights.
+KernelBenchmark DotTile(const Kernels& kernels, const Shape& shape, const Integers& integers) {
+  const auto x = RandomIntegers(shape.in_size() * shape.in_size() * shape.channels, 0, 255, 1);
+  std::vector<int32_t> w = integers.Random(shape.outputs * shape.elements(), 2);
+  const auto layer = IntegerLayer(kernels, shape, integers, w, kernels.pack_dot_tile);
   if (layer->weights.rows.halved())
     for (int32_t& weight : w) weight = (weight - 1) / 2;
   layer->input.assign(x.begin(), x.end());
@@ -360,6 +368,36 @@ KernelBenchmark DotTile(const Kernels& kernels, const Shape& shape, const Intege
   };
   KernelBenchmark benchmark = Named("dot_tile", shape, Peak::kDot8);
   benchmark.name += std::string("/") + integers.name;
+  benchmark.run = [=] { run(false); };
+  benchmark.right = [=] { return run(true), layer->Equals(ExpectedSums(shape, x, w)); };
+  return benchmark;
+}
+
+// Codes of few bits, their planes made on the way, times signs or numbers of two bits.
+KernelBenchmark PlanePopcountTile(const Kernels& kernels, const Shape& shape,
+                                  const Integers& integers, size_t code_bits) {
+  const size_t pixels = shape.in_size() * shape.in_size();
+  const auto x = RandomIntegers(pixels * shape.channels, 0, (1 << code_bits) - 1, 1);
+  const auto w = integers.Random(shape.outputs * shape.elements(), 2);
+  const auto layer = IntegerLayer(kernels, shape, integers, w, kernels.pack_plane_popcount_tile);
+  const size_t words = shape.channels / 32, plane = pixels * words;
+  const auto codes = std::make_shared<std::vector<uint8_t>>(x.begin(), x.end());
+  layer->input.resize(code_bits * plane * sizeof(Word));
+
+  const auto run = [=](bool keep) {
+    auto* planes = reinterpret_cast<Word*>(layer->input.data());
+    for (size_t bit = 0; bit < code_bits; ++bit)
+      layer->kernels.code_plane(codes->data(), plane, bit, planes + bit * plane);
+    layer->RunTiles<int32_t>(
+        [&](size_t y, size_t left, size_t count, int32_t* sums, size_t stride) {
+          layer->kernels.plane_popcount_tile(
+              {layer->WindowsAt<Word>(y, left, count, words), code_bits, plane}, layer->weights,
+              sums, stride);
+        },
+        keep);
+  };
+  KernelBenchmark benchmark = Named("plane_popcount_tile", shape, Peak::kPopcount);
+  benchmark.name += std::string("/") + integers.name + "a" + std::to_string(code_bits);
   benchmark.run = [=] { run(false); };
   benchmark.right = [=] { return run(true), layer->Equals(ExpectedSums(shape, x, w)); };
   return benchmark;
@@ -586,6 +624,12 @@ std::vector<KernelBenchmark> KernelBenchmarks(const Kernels& kernels) {
        {kSigns, Integers{"ternary", WeightForm::kTernary, 2}, Integers{"w4", WeightForm::kOdd, 4},
         Integers{"w8", WeightForm::kOdd, 8}, Integers{"i8", WeightForm::kLimbs, 1}})
     all.push_back(DotTile(kernels, {64, 64, 56, 3, 1}, integers));
+  for (const Shape& shape : {Shape{64, 64, 56, 3, 1}, Shape{256, 256, 14, 3, 1}})
+    for (const auto& [integers, code_bits] :
+         {std::pair<Integers, size_t>{kSigns, 1}, {kSigns, 2}, {kSigns, 3}, {kSigns, 4},
+          {kTwoBits, 1}, {kTwoBits, 2}})
+      if (kernels.plane_pairs > 0)
+        all.push_back(PlanePopcountTile(kernels, shape, integers, code_bits));
   for (const auto& [channels, size] : {std::pair<size_t, size_t>{16, 256}, {32, 128}, {64, 64}})
     all.push_back(EpilogueBenchmark(kernels, channels, size, /*lanes=*/true));
   for (const auto& [channels, size] : {std::pair<size_t, size_t>{64, 64}, {256, 16}, {512, 8}})

@@ -1,6 +1,6 @@
 // What the kinds of convolution share. conv.cc checks them all and has the table of them;
-// conv_bits.cc, conv_codes.cc, conv_fixed.cc and conv_float.cc prepare and run them, and
-// conv_groups.cc those of any kind that have groups.
+// conv_bits.cc, conv_codes.cc, conv_fixed.cc and conv_float.cc prepare and run them, conv_planes.cc
+// those of codes that have few bits, and conv_groups.cc those of any kind that have groups.
 #pragma once
 
 #include "runtime/ops/border.h"
@@ -52,6 +52,11 @@ struct ConvSum {
   PreparedOp (*prepare)(const OpView& view, const Kernels& kernels, ModelMemory& memory);
 };
 extern const ConvSum kBitsSum, kCodesSum, kFixedSum, kFloatSum, kGroupsSum, kFloatGroupsSum;
+
+// Of codes of few bits: whether conv_planes.cc computes their sums faster than conv_codes.cc, and
+// how.
+bool PlanesAreFaster(const ConvView& c, const WeightRows& rows, const Kernels& kernels);
+PreparedOp PreparePlanes(const OpView& view, const Kernels& kernels, ModelMemory& memory);
 
 // What every run of a convolution starts from.
 struct ConvState {

@@ -206,6 +206,7 @@ int64_t LanesGain(const OpView&, const Kernels&) { return kNoLanes; }
 PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
   const ConvView c(view);
   const WeightRows rows = c.Rows(view.file);
+  if (PlanesAreFaster(c, rows, kernels)) return PreparePlanes(view, kernels, memory);
   const size_t arrays = rows.form == WeightForm::kLimbs && rows.planes > 1 ? rows.planes + 1 : 1;
   PreparedOp prepared;
   CodesConv state = {};

@@ -373,6 +373,7 @@ size_t LimbsOf(const ConvView& c, const WeightRows& rows, ModelMemory& memory, W
     limbs[0] = rows;
     return 1;
   }
+  if (rows.planes > kMostLimbs) __builtin_unreachable();  // as checked
   for (size_t limb = 0; limb < rows.planes; ++limb) {
     limbs[limb] = rows;
     limbs[limb].planes = 1;

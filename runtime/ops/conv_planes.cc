@@ -1,0 +1,92 @@
+// Weights of one or two bits x codes of few bits: exact integers by xor and popcount, a plane of
+// weight bits and one of code bits at a time.
+//
+// Input rows are copied into the scratch as planes of bits, zeros around them, which is what
+// padding means. A pixel's channels are whole words there, as they are in the weights' rows.
+#include <bit>
+
+#include "runtime/ops/copied_rows.h"
+
+namespace lbrt {
+namespace {
+
+struct PlanesConv : ConvState {
+  CopiedRows copied;  // of one plane
+  size_t planes, plane_bytes;
+  size_t row_words;  // of the image's, in a plane
+};
+
+size_t PlanesOf(const ArenaTensor& codes) {
+  return static_cast<size_t>(std::bit_width(static_cast<unsigned>(codes.levels)));
+}
+
+void Run(const void* state, const RunArguments& arguments, size_t begin, size_t end) {
+  const auto& s = *static_cast<const PlanesConv*>(state);
+  auto* acc = reinterpret_cast<int32_t*>(arguments.scratch);
+  uint8_t* copy = arguments.scratch + s.copied.offset;
+  for (size_t unit = begin; unit < end;) {
+    const RowPosition at = RowAt(unit, end, s.out_h);
+    const size_t rows = at.rows < s.copied.block ? at.rows : s.copied.block;
+    for (size_t plane = 0; plane < s.planes; ++plane)
+      s.copied.Copy(at.y, rows, copy + plane * s.plane_bytes, [&](size_t y, uint8_t* to) {
+        s.kernels->code_plane(arguments.arena + s.x.At(at.image, y, 0), s.row_words, plane,
+                              reinterpret_cast<Word*>(to));
+      });
+    for (size_t row = 0; row < rows; ++row) {
+      for (size_t x = 0; x < s.out_w; x += s.block) {
+        const size_t pixels = s.out_w - x < s.block ? s.out_w - x : s.block;
+        const Windows<uint8_t> bytes = s.copied.At(copy, row, x, pixels);
+        PlaneWindows in;
+        in.first = reinterpret_cast<const Word*>(bytes.first);
+        in.rows = pixels;
+        in.step = bytes.step / sizeof(Word);
+        in.runs = bytes.runs;
+        in.run = bytes.run / sizeof(Word);
+        in.run_stride = bytes.run_stride / sizeof(Word);
+        in.planes = s.planes;
+        in.plane_stride = s.plane_bytes / sizeof(Word);
+        s.kernels->plane_popcount_tile(in, s.weights, acc, s.acc_stride);
+        s.stages.RunRows(arguments.arena, at.image, at.y + row, x, pixels, acc, nullptr,
+                         s.acc_stride, s.between(arguments.scratch));
+      }
+      s.stages.FinishRow(arguments.arena, at.image, at.y + row);
+    }
+    unit += rows;
+  }
+}
+
+}  // namespace
+
+bool PlanesAreFaster(const ConvView& c, const WeightRows& rows, const Kernels& kernels) {
+  const bool number = rows.form == WeightForm::kSigns || rows.form == WeightForm::kOdd ||
+                      rows.form == WeightForm::kWeighted;
+  return number && rows.number_bits() <= 2 && c.x.type == lbm::TensorType::Codes &&
+         c.conv.zero() == 0 && c.in_channels() % 32 == 0 &&
+         rows.number_bits() * PlanesOf(c.x) <= kernels.plane_pairs;
+}
+
+PreparedOp PreparePlanes(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
+  const ConvView c(view);
+  PreparedOp prepared;
+  PlanesConv state = {};
+  static_cast<ConvState&>(state) = PrepareConvState(view, c, kernels, false, memory, &prepared);
+  state.weights = PackWeights(c, c.Rows(view.file), kernels.pack_plane_popcount_tile, memory);
+  state.planes = PlanesOf(c.x);
+  state.row_words = static_cast<size_t>(c.x.shape.w) * c.in_channels() / 32;
+  CopiedRows& rows = state.copied;
+  rows = PrepareCopiedRows(c, kRowsPerCopy, nullptr);
+  for (size_t* bytes : {&rows.row_bytes, &rows.margin_left, &rows.margin_right, &rows.pixel,
+                        &rows.window_step, &rows.window_run})
+    *bytes /= 8;
+  state.plane_bytes = static_cast<size_t>(rows.bytes());
+  rows.offset = static_cast<size_t>(prepared.scratch_bytes);
+  prepared.scratch_bytes += state.planes * state.plane_bytes;
+  prepared.run = Run;
+  prepared.kernel = "plane_popcount_tile";
+  prepared.why = "few bits: xor and popcount of planes of bits, panels of output channels";
+  prepared.most_tasks = TasksFor(prepared.units, prepared.macs, 200'000);
+  prepared.state = Keep(state, memory.allocator);
+  return prepared;
+}
+
+}  // namespace lbrt
