@@ -267,15 +267,18 @@ struct Kernels {
   void (*dot_tile)(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
                    int32_t* acc, size_t acc_stride);
 
-  // Bit b of out[i] is bit `plane` of codes[32 i + b].
-  void (*code_plane)(const uint8_t* codes, size_t words, size_t plane, Word* out);
-  // acc[r * acc_stride + o] = sum of w * x, w being signs, odd or weighted numbers, elements whole
-  // words. With q's bits p[i] and x's b[j] that is
+  // Of `pixels` pixels of `channels` codes, the bit `plane` of each: whole words a pixel, channel c
+  // at bit c % 32 of word c / 32, zeros behind the last.
+  void (*code_plane)(const uint8_t* codes, size_t pixels, size_t channels, size_t plane, Word* out);
+  // acc[r * acc_stride + o] = sum of w * x, w being signs, odd or weighted numbers. Each run of the
+  // weights is one tap, and whole words of the windows. With w's bits p[i], of (w + 2^bits - 1) / 2,
+  // and x's b[j] that is
   //   sum over i, j of 2^(i + j) * (popcount(p[i]) - popcount(p[i] ^ b[j])).
   // For numbers of 1 bit and 1 to 4 planes, or 2 and 1 to 2.
   void (*plane_popcount_tile)(const PlaneWindows& in, const Weights& weights, int32_t* acc,
                               size_t acc_stride);
-  // Up to so many pairs of planes it is faster than dot_tile; 0: there are no such two rows.
+  // Up to so many pairs of planes, and whole words, that is faster than dot_tile; 0: there are no
+  // such two rows.
   size_t plane_pairs;
 
   // acc[r * acc_stride + c] = sum over the taps of w * (x - zero), exact where it fits int32.

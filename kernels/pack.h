@@ -115,33 +115,37 @@ inline constexpr Packing kDotPanels = {
     PackDot<kPanel, kGroup>};
 
 // The bits of odd numbers: [panel] of [kPanel] (sum over i of 2^i * ones of bit i) and then
-// [word][bit][kPanel].
+// [run][word][bit][kPanel], each run filled up to whole words.
+inline size_t PlaneWordsOf(const WeightRows& rows) {
+  return 1 + rows.runs * ((rows.run + 31) / 32) * rows.number_bits();
+}
 template <size_t kPanel>
 void PackPlanes(const WeightRows& rows, void* packed) {
-  const size_t bits = rows.number_bits(), words = rows.elements() / 32;
+  const size_t bits = rows.number_bits(), panel = PlaneWordsOf(rows) * kPanel;
   const int32_t levels = (1 << bits) - 1;
   Word* out = static_cast<Word*>(packed);
-  std::memset(out, 0, Padded(RoundUp(rows.outputs, kPanel) * (1 + words * bits) * sizeof(Word)));
+  std::memset(out, 0, RoundUp(rows.outputs, kPanel) / kPanel * panel * sizeof(Word));
   int8_t buffer[32 + kDotSlack];
   for (size_t o = 0; o < rows.outputs; ++o) {
-    Word* ones = out + o / kPanel * kPanel * (1 + words * bits) + o % kPanel;
+    Word* ones = out + o / kPanel * panel + o % kPanel;
     Word* to = ones + kPanel;
-    for (size_t k = 0; k < words; ++k) {
-      const int8_t* w = DotWeights(rows, o, 32 * k, 32, buffer);
-      for (size_t i = 0; i < 32; ++i) {
-        const auto q = static_cast<Word>((w[i] + levels) / 2);
-        *ones += q;
-        for (size_t bit = 0; bit < bits; ++bit) to[bit * kPanel] |= (q >> bit & 1) << i;
+    for (size_t y = 0; y < rows.runs; ++y) {
+      for (size_t k = 0; k < rows.run; k += 32, to += bits * kPanel) {
+        const size_t count = rows.run - k < 32 ? rows.run - k : 32;
+        const int8_t* w = DotWeights(rows, o, y * rows.run + k, count, buffer);
+        for (size_t i = 0; i < count; ++i) {
+          const auto q = static_cast<Word>((w[i] + levels) / 2);
+          *ones += q;
+          for (size_t bit = 0; bit < bits; ++bit) to[bit * kPanel] |= (q >> bit & 1) << i;
+        }
       }
-      to += bits * kPanel;
     }
   }
 }
 template <size_t kPanel>
 inline constexpr Packing kPlanePanels = {
     [](const WeightRows& rows) {
-      return Padded(RoundUp(rows.outputs, kPanel) *
-                    (1 + rows.elements() / 32 * rows.number_bits()) * sizeof(Word));
+      return PanelBytes<kPanel, Word>(rows, PlaneWordsOf(rows));
     },
     PackPlanes<kPanel>};
 

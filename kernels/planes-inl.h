@@ -1,6 +1,8 @@
 // code_plane and plane_popcount_tile in Highway, compiled once per target. A vector holds output
 // channels.
 
+#include <cstring>
+
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
 
@@ -20,12 +22,22 @@ namespace hn = hwy::HWY_NAMESPACE;
 // A NEON vector counts 128 bits in three instructions; 8 products take one.
 inline constexpr size_t kPlanePairs = 4;
 
-void CodePlane(const uint8_t* codes, size_t words, size_t plane, Word* out) {
+void CodePlane(const uint8_t* codes, size_t pixels, size_t channels, size_t plane, Word* out) {
   const hn::CappedTag<uint8_t, 32> d;
   const auto bit = hn::Set(d, static_cast<uint8_t>(1u << plane));
   auto* bytes = reinterpret_cast<uint8_t*>(out);
-  for (size_t i = 0; i < 32 * words; i += hn::Lanes(d))
-    hn::StoreMaskBits(d, hn::TestBit(hn::LoadU(d, codes + i), bit), bytes + i / 8);
+  const auto words = [&](const uint8_t* from, size_t count) HWY_ATTR {
+    for (size_t i = 0; i < count; i += hn::Lanes(d))
+      bytes += hn::StoreMaskBits(d, hn::TestBit(hn::LoadU(d, from + i), bit), bytes);
+  };
+  const size_t rest = channels % 32, whole = channels - rest;
+  if (rest == 0) return words(codes, pixels * channels);
+  for (size_t i = 0; i < pixels; ++i, codes += channels) {
+    words(codes, whole);
+    uint8_t last[32] = {};
+    std::memcpy(last, codes + whole, rest);
+    words(last, 32);
+  }
 }
 
 // R pixels from `first` on and the channels of one vector: `words` are theirs in the panel, W

@@ -424,7 +424,8 @@ TEST_P(KernelTest, DotTileDoesNotOverflowAtItsExtremes) {
 // code_plane.
 void CheckPlanes(const Kernels& kernels, Random& random, const Precision& precision, size_t planes,
                  size_t channels, size_t kernel, size_t stride, size_t pixels, size_t outputs) {
-  const size_t width = (pixels - 1) * stride + kernel, words = width * channels / 32;
+  const size_t width = (pixels - 1) * stride + kernel, pixel = (channels + 31) / 32;
+  const size_t words = width * pixel;
   const auto w = RandomWeights(random, precision, outputs * kernel * kernel * channels);
   std::vector<uint8_t> x(kernel * width * channels);
   for (uint8_t& code : x) code = static_cast<uint8_t>(random.Bits() % (1u << planes));
@@ -435,18 +436,18 @@ void CheckPlanes(const Kernels& kernels, Random& random, const Precision& precis
                          want.data());
   const size_t padded = RoundUp(outputs, kernels.panel);
   for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
-    const IntegerRows file(precision, w, outputs, kernel, kernel * channels, edge);
+    const IntegerRows file(precision, w, outputs, kernel * kernel, channels, edge);
     const PackedWeights packed(kernels.pack_plane_popcount_tile, file.rows);
     const Guarded<uint8_t> codes(x, edge);
     Guarded<Word> in(planes * kernel * words, edge);
     for (size_t plane = 0; plane < planes; ++plane)
-      kernels.code_plane(codes.data(), kernel * words, plane, in.data() + plane * kernel * words);
+      kernels.code_plane(codes.data(), kernel * width, channels, plane,
+                         in.data() + plane * kernel * words);
     Guarded<int32_t> got(pixels * padded, edge);
-    kernels.plane_popcount_tile({{in.data(), pixels, stride * channels / 32, kernel,
-                                  kernel * channels / 32, words},
-                                 planes,
-                                 kernel * words},
-                                packed.weights, got.data(), padded);
+    kernels.plane_popcount_tile(
+        {{in.data(), pixels, stride * pixel, kernel, kernel * pixel, words}, planes,
+         kernel * words},
+        packed.weights, got.data(), padded);
     for (size_t i = 0; i < want.size(); ++i)
       ASSERT_EQ(got[i / outputs * padded + i % outputs], want[i])
           << Describe(precision) << ", code planes " << planes << ", channels " << channels
@@ -467,7 +468,7 @@ TEST_P(KernelTest, PlanePopcountTileIsTheExactSum) {
   for (const Precision& precision : kNumbers)
     for (const size_t planes : {1, 2, 3, 4}) {
       if (precision.form != WeightForm::kSigns && planes > 2) continue;
-      for (const size_t channels : {32, 64, 96, 2080})
+      for (const size_t channels : {1, 16, 31, 32, 33, 64, 70, 96, 2080})
         for (const size_t kernel : {1, 3})
           for (const size_t pixels : {1, 2, 3, 4, 7, 13}) {
             if (channels > 100 && pixels > 4) continue;

@@ -387,7 +387,7 @@ KernelBenchmark PlanePopcountTile(const Kernels& kernels, const Shape& shape,
   const auto run = [=](bool keep) {
     auto* planes = reinterpret_cast<Word*>(layer->input.data());
     for (size_t bit = 0; bit < code_bits; ++bit)
-      layer->kernels.code_plane(codes->data(), plane, bit, planes + bit * plane);
+      layer->kernels.code_plane(codes->data(), pixels, shape.channels, bit, planes + bit * plane);
     layer->RunTiles<int32_t>(
         [&](size_t y, size_t left, size_t count, int32_t* sums, size_t stride) {
           layer->kernels.plane_popcount_tile(
