@@ -104,6 +104,11 @@ class NaiveGraph {
             case GraphOp::kSign:
               y.integers.push_back(x.floats[at] >= 0 ? 1 : -1);
               break;
+            case GraphOp::kThreshold:
+            case GraphOp::kUpsample:
+            case GraphOp::kDepthToSpace:
+              ADD_FAILURE() << "networks of the trainer have no such node";
+              break;
             case GraphOp::kAvgPool:
               y.floats.push_back(Average(node, from, x, row, column, c));
               break;

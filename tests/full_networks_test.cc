@@ -1,7 +1,8 @@
 // Networks of the five systems as published, in full size, from random tensors to the runtime's
-// values on every column: what each op stores is the graph's. Labelled slow: small forms of all of
-// them are verify_test's.
+// values on every column: what each op stores is the graph's, and activations take hardly more
+// memory than is alive at once. Labelled slow: small forms of all of them are verify_test's.
 #include "apps/lbconvert/verify.h"
+#include "apps/model_runner.h"
 #include "converter/emit.h"
 #include "converter/passes.h"
 #include "tests/fitted_network.h"
@@ -76,6 +77,9 @@ TEST_P(FullNetworks, RunAsTheirGraphs) {
     const std::vector<uint8_t> file = Emit(
         lowered, {"channels = 3\nmean = 0.49 0.48 0.45\nstd = 0.25 0.24 0.26\n", {}, {}, {}});
     EXPECT_LE(file.size(), MostBytes(GetParam()));
+    const ModelRunner runner(file, GetParam(), {});
+    EXPECT_LE(runner.info().arena_bytes,
+              runner.info().arena_lower_bound + runner.info().arena_lower_bound / 20);
     const Verification result = Verify(lowered, file, data, 1);
     EXPECT_EQ(result.ops, lowered.ops.size());
     const auto [low, high] = std::minmax_element(result.logits.begin(), result.logits.end());
