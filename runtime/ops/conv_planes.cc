@@ -57,15 +57,28 @@ void Run(const void* state, const RunArguments& arguments, size_t begin, size_t 
 
 }  // namespace
 
-// With fewer channels than a word, copying the pixels costs more than is won: edmips/cifar-resnet20
-// of 1x2 bits took 368 us on AMD Zen 4 where its 16-channel layers ran so too, 237 as it is.
+// What copying and the end of a sum cost wants words to be won back on. Measured on AMD Zen 4
+// (avx512-popcnt), dot_tile's time over this one's by words of a window, for 64 outputs:
+//   words    1x1   1x2   1x3   2x2   1x4
+//     1      1.4   1.0   0.5   0.6   0.3
+//     2      1.8   1.4   0.8   0.7   0.4
+//     4      3.1   1.7   1.0   1.0   0.6
+//     8      3.3   1.9   1.2   1.1   0.8
+//     9      3.9   2.1   1.3   1.1   0.9
+//    18      4.2   2.4   1.5   1.2   1.0
+// With fewer channels than a word copying costs more: edmips/cifar-resnet20 of 1x2 bits took 368 us
+// where its 16-channel layers ran so too, 237 as it is.
 bool PlanesAreFaster(const ConvView& c, const WeightRows& rows, const Kernels& kernels) {
+  constexpr size_t kLeastWords[] = {0, 2, 2, 8, 16};  // by pairs of planes
   const bool number = rows.form == WeightForm::kSigns || rows.form == WeightForm::kOdd ||
                       rows.form == WeightForm::kWeighted;
-  return number && rows.number_bits() <= 2 && c.x.type == lbm::TensorType::Codes &&
-         c.conv.zero() == 0 && c.in_channels() >= 32 &&
-         rows.number_bits() * PlanesOf(c.x) * RoundUp(c.in_channels(), 32) <=
-             kernels.plane_pairs * c.in_channels();
+  if (!number || rows.number_bits() > 2 || c.x.type != lbm::TensorType::Codes ||
+      c.conv.zero() != 0 || c.in_channels() < 32)
+    return false;
+  const size_t pairs = rows.number_bits() * PlanesOf(c.x);
+  const size_t words = c.kernel_h() * c.kernel_w() * ((c.in_channels() + 31) / 32);
+  return pairs <= kernels.plane_pairs && words >= kLeastWords[pairs] &&
+         pairs * 32 * words <= kernels.plane_pairs * c.elements();
 }
 
 PreparedOp PreparePlanes(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
