@@ -97,7 +97,7 @@ TEST_F(LbbenchTest, ALatencyTableHasEveryShapeOfTheNetworkOnceAtEveryPairOfBits)
 TEST_F(LbbenchTest, WhatCannotBeMeasuredIsRefusedInOneLine) {
   ExpectRefused({"--latency-table", table_, "--network", "edmips/nothing"}, 1, "edmips/nothing");
   ExpectRefused({"--latency-table", table_, "--network", "recu/resnet20"}, 1,
-                "recu/resnet20: unknown argument bits");
+                "network recu/resnet20: has no layer of EdMIPS's quantizers");
   ExpectRefused({"--latency-table", table_, "--set", "colour=red"}, 1, "colour");
   ExpectRefused({"--latency-table", table_, "--set", "blocks"}, 2,
                 "--set blocks: expected KEY=VALUE");

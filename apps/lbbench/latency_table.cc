@@ -117,6 +117,12 @@ std::string ShapeLatency::name() const {
 
 Latencies MeasureLatencies(const std::string& name, const Arguments& arguments, const char* isa,
                            int rounds) {
+  const Network plain = BuildNetwork(name, arguments);
+  if (std::none_of(plain.nodes.begin(), plain.nodes.end(), [](const Node& node) {
+        return node.weights.kind == WeightQuantizer::kEdmips;
+      }))
+    throw InputError("network " + name, "has no layer of EdMIPS's quantizers, whose bits a search "
+                                        "chooses; expected one that has, as edmips/cifar-resnet20");
   const Network network = BuildNetwork(name, WithBits(arguments, kUniform));
   const std::vector<QuantizedLayer> quantized = QuantizedLayers(network);
   std::vector<std::string> layers;
