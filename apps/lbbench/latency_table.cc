@@ -93,6 +93,16 @@ class PairRuns {
   std::vector<std::vector<double>> us_;  // by layer, of every round
 };
 
+Network WithUniformBits(const std::string& name, const Arguments& arguments) {
+  try {
+    return BuildNetwork(name, WithBits(arguments, kUniform));
+  } catch (const InputError&) {
+    BuildNetwork(name, arguments);  // refuses whatever else is wrong
+    throw InputError("network " + name, "has no layer of EdMIPS's quantizers, whose bits a search "
+                                        "chooses; expected one that has, as edmips/cifar-resnet20");
+  }
+}
+
 ShapeLatency ShapeOf(const Network& network, const Node& conv) {
   const Node& x = network.node(conv.inputs[0]);
   const Window& w = conv.window;
@@ -117,13 +127,7 @@ std::string ShapeLatency::name() const {
 
 Latencies MeasureLatencies(const std::string& name, const Arguments& arguments, const char* isa,
                            int rounds) {
-  const Network plain = BuildNetwork(name, arguments);
-  if (std::none_of(plain.nodes.begin(), plain.nodes.end(), [](const Node& node) {
-        return node.weights.kind == WeightQuantizer::kEdmips;
-      }))
-    throw InputError("network " + name, "has no layer of EdMIPS's quantizers, whose bits a search "
-                                        "chooses; expected one that has, as edmips/cifar-resnet20");
-  const Network network = BuildNetwork(name, WithBits(arguments, kUniform));
+  const Network network = WithUniformBits(name, arguments);
   const std::vector<QuantizedLayer> quantized = QuantizedLayers(network);
   std::vector<std::string> layers;
   for (const QuantizedLayer& layer : quantized) layers.push_back(network.node(layer.conv).name);
