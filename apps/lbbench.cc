@@ -1,5 +1,6 @@
 // lbbench: kernels and whole networks against what this machine can do at best, and against other
-// engines; one thread, one image at a time. All figures of a table are from the same moment.
+// engines, and how long models take to open; one thread, one image at a time. All figures of a table
+// are from the same moment.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -15,6 +16,7 @@
 #include "apps/lbbench/latency_table.h"
 #include "apps/lbbench/measure.h"
 #include "apps/lbbench/network_benchmarks.h"
+#include "apps/lbbench/opening_benchmarks.h"
 #include "apps/lbbench/peaks.h"
 #include "apps/table.h"
 #include "images/file.h"
@@ -195,6 +197,29 @@ void RunNetwork(const Kernels& kernels, const NetworkBenchmark& benchmark, int r
   Print(table.Text());
 }
 
+void RunOpenings(const Kernels& kernels, const std::regex& filter, int rounds, Json& json) {
+  std::vector<OpeningChoice> choices = OpeningChoices();
+  std::erase_if(choices,
+                [&](const OpeningChoice& c) { return !std::regex_search(c.name, filter); });
+  Table table({"opening", "file bytes", "packed bytes", "ms", "ms without checksums"});
+  json.Key("openings").BeginArray();
+  for (const OpeningChoice& choice : choices) {
+    const OpeningBenchmark benchmark(choice, kernels.isa);
+    std::vector<Timed> timed = benchmark.ways();
+    TimeSideBySide(timed, rounds);
+    const double with = timed[0].seconds * 1e3, without = timed[1].seconds * 1e3;
+    const auto file_bytes = static_cast<int64_t>(benchmark.file_bytes());
+    const auto packed_bytes = static_cast<int64_t>(benchmark.packed_bytes());
+    table.Add({benchmark.name(), Grouped(file_bytes), Grouped(packed_bytes), Fixed(with, 2),
+               Fixed(without, 2)});
+    json.BeginObject().Key("name").String(benchmark.name());
+    json.Key("file_bytes").Integer(file_bytes).Key("packed_bytes").Integer(packed_bytes);
+    json.Key("ms").Number(with, 4).Key("ms_without_checksums").Number(without, 4).EndObject();
+  }
+  json.EndArray();
+  if (!choices.empty()) Print("\n" + table.Text());
+}
+
 int WriteLatencyTable(const Flags& flags) {
   const Kernels& kernels = Column(flags.isa);
   const Arguments arguments = KeyValues("--set", flags.set);
@@ -231,7 +256,9 @@ int Command(const Flags& flags) {
   for (const NetworkChoice& choice : NetworkChoices())
     if (std::regex_search(choice.name, filter))
       RunNetwork(kernels, NetworkBenchmark(choice, kernels.isa), flags.rounds, json);
-  json.EndArray().EndObject();
+  json.EndArray();
+  RunOpenings(kernels, filter, flags.rounds, json);
+  json.EndObject();
   if (!flags.json.empty()) {
     AtomicFile file(flags.json);
     file.Write(json.text() + "\n");
@@ -246,7 +273,8 @@ int Command(const Flags& flags) {
 int main(int argc, char** argv) {
   lbrt::Flags flags;
   CLI::App app(
-      "Times kernels and networks against the machine's peaks and against other engines.\n\n"
+      "Times kernels and networks against the machine's peaks and against other engines, and the "
+      "opening of models.\n\n"
       "example: lbbench --filter resnet20 --json resnet20.json",
       "lbbench");
   CLI::Option* filter =

@@ -5,11 +5,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <new>
 #include <numeric>
 
 #include "apps/command_line.h"
 #include "images/file.h"
+#include "runtime/lbrt.hpp"
 
 namespace lbrt {
 namespace {
@@ -34,10 +34,7 @@ void ModelRunner::Free::operator()(void* memory) const { std::free(memory); }
 void ModelRunner::DestroyPool::operator()(void* pool) const { lbrt_pool_destroy(pool); }
 
 ModelRunner::Memory ModelRunner::Allocate(size_t bytes) {
-  constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
-  Memory memory(std::aligned_alloc(kAlignment, (bytes / kAlignment + 1) * kAlignment));
-  if (!memory) throw std::bad_alloc();
-  return memory;
+  return Memory(lbrt::Allocate(bytes).release());
 }
 
 ModelRunner::ModelRunner(const std::string& path, const RunnerOptions& options)

@@ -1,5 +1,6 @@
 #include "apps/random_model.h"
 
+#include <deque>
 #include <sstream>
 
 #include "converter/emit.h"
@@ -39,6 +40,29 @@ std::vector<std::string> Lines(const std::string& text) {
   return lines;
 }
 
+// What belongs to a network beside its tensors. `preprocessing`: empty for the published one.
+struct Described {
+  ModelTexts texts;
+  ImportOptions import;
+};
+Described Describe(const Network& network, Stem stem, const std::string& preprocessing) {
+  const NetworkDefaults defaults = DefaultsOf(network);
+  Described described;
+  described.texts.preprocessing = preprocessing.empty() ? defaults.preprocessing : preprocessing;
+  described.texts.labels = Lines(defaults.labels);
+  const Preprocessing input = FromText(described.texts.preprocessing, network.name);
+  described.import.stem = stem;
+  described.import.mean = input.mean;
+  described.import.std = input.std;
+  return described;
+}
+
+LoweredGraph Packed(const Graph& graph) {
+  LoweredGraph lowered = Lower(graph);
+  for (const Pass& pass : Passes()) pass.run(lowered);
+  return lowered;
+}
+
 }  // namespace
 
 std::vector<float> RandomFloats(size_t count, uint64_t seed) {
@@ -58,24 +82,34 @@ RandomModel MakeRandomModel(const std::string& network, Stem stem,
                             const RandomModelOptions& options) {
   RandomModel model;
   model.network = BuildNetwork(network, options.arguments);
-  const NetworkDefaults defaults = DefaultsOf(model.network);
-  ModelTexts texts;
-  texts.preprocessing =
-      options.preprocessing.empty() ? defaults.preprocessing : options.preprocessing;
-  texts.labels = Lines(defaults.labels);
-  const Preprocessing input = FromText(texts.preprocessing, network);
-  ImportOptions import;
-  import.stem = stem;
-  import.mean = input.mean;
-  import.std = input.std;
+  const Described described = Describe(model.network, stem, options.preprocessing);
+  ImportOptions import = described.import;
   import.width = options.width;
   ImportReport report;
   model.graph = std::make_unique<Graph>(
       Import(model.network, RandomTensors(model.network), import, &report));
-  model.lowered = Lower(*model.graph);
-  for (const Pass& pass : Passes()) pass.run(model.lowered);
-  model.file = Emit(model.lowered, texts);
+  model.lowered = Packed(*model.graph);
+  model.file = Emit(model.lowered, described.texts);
   return model;
+}
+
+std::vector<uint8_t> MakeRandomFile(const std::string& network, Stem stem,
+                                    const std::vector<int>& widths) {
+  if (widths.empty()) return MakeRandomModel(network, stem).file;
+  const Network built = BuildNetwork(network, {});
+  const StateDict tensors = RandomTensors(built);
+  Described described = Describe(built, stem, "");
+  std::deque<Graph> graphs;
+  std::vector<LoweredGraph> lowered;
+  for (const int width : widths) {
+    described.import.width = width;
+    ImportReport report;
+    lowered.push_back(
+        Packed(graphs.emplace_back(Import(built, tensors, described.import, &report))));
+  }
+  NestPlanes(lowered);
+  described.texts.widths = widths;
+  return Emit(lowered, described.texts);
 }
 
 }  // namespace lbrt

@@ -31,4 +31,8 @@ struct RandomModelOptions {
 RandomModel MakeRandomModel(const std::string& network, Stem stem,
                             const RandomModelOptions& options = {});
 
+// The .lbm file of a network at several of its widths; none: of one that does not switch.
+std::vector<uint8_t> MakeRandomFile(const std::string& network, Stem stem,
+                                    const std::vector<int>& widths);
+
 }  // namespace lbrt

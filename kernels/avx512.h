@@ -30,20 +30,19 @@ void PackFixedPointLanes(const WeightRows& rows, void* packed);
 void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* acc,
                      size_t acc_stride);
 
-size_t DotTileBytes(const WeightRows& rows);
-void PackDotTile(const WeightRows& rows, void* packed);
 void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
              int32_t* acc, size_t acc_stride);
 
-// The column of Highway's AVX3_DL with these rows in the place of its own.
-constexpr Kernels Replace(Kernels column) {
+// The column of Highway's AVX3_DL with these rows in the place of its own. `dot_panels`: weights of
+// dot_tile in groups of four.
+constexpr Kernels Replace(Kernels column, const Packing& dot_panels) {
   column.pack_xor_popcount_lanes = {LanesBytes, PackLanes};
   column.xor_popcount_lanes = XorPopcountLanes;
   column.pack_fixed_point_tile = {FixedPointTileBytes, PackFixedPointTile};
   column.fixed_point_tile = FixedPointTile;
   column.pack_fixed_point_lanes = {FixedPointLanesBytes, PackFixedPointLanes};
   column.fixed_point_lanes = FixedPointLanes;
-  column.pack_dot_tile = {DotTileBytes, PackDotTile};
+  column.pack_dot_tile = dot_panels;
   column.dot_tile = DotTile;
   return column;
 }

@@ -97,12 +97,6 @@ void DotPanels(const Windows<uint8_t>& in, const int8_t* w, size_t panel_bytes,
 
 }  // namespace
 
-size_t DotTileBytes(const WeightRows& rows) {
-  return pack::kDotPanels<kPanel, kGroup>.bytes(rows);
-}
-void PackDotTile(const WeightRows& rows, void* packed) {
-  pack::PackDot<kPanel, kGroup>(rows, packed);
-}
 void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
              int32_t* acc, size_t acc_stride) {
   const size_t panel_bytes = pack::GroupsOf<kGroup>(weights.rows) * kPanel * kGroup;

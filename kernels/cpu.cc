@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/columns.h"
+#include "kernels/crc32c.h"
 
 #if defined(__x86_64__)
 #include <cpuinfo.h>
@@ -46,6 +47,9 @@ size_t CountColumns() {
   }
   return 5;
 }
+Crc32cRow* Crc32cOfThisCpu() {
+  return cpuinfo_initialize() && cpuinfo_has_x86_sse4_2() ? Crc32cInstruction : nullptr;
+}
 #elif defined(__aarch64__)
 // NEON belongs to AArch64. cpuinfo would read /proc/cpuinfo, which an emulator takes from its host.
 size_t CountColumns() {
@@ -56,13 +60,24 @@ size_t CountColumns() {
   return 2;
 #endif
 }
+Crc32cRow* Crc32cOfThisCpu() {
+#if defined(__linux__)
+  constexpr unsigned long kHwcapCrc32 = 1ul << 7;
+  return getauxval(AT_HWCAP) & kHwcapCrc32 ? Crc32cInstruction : nullptr;
+#else
+  return nullptr;
+#endif
+}
 #else
 size_t CountColumns() { return 1; }
+Crc32cRow* Crc32cOfThisCpu() { return nullptr; }
 #endif
 
 }  // namespace
 
 std::span<const Kernels* const> AvailableKernels() { return {kColumns, CountColumns()}; }
+
+Crc32cRow* FindCrc32c() { return Crc32cOfThisCpu(); }
 
 const Kernels* FindKernels(const char* isa) {
   for (const Kernels* kernels : AvailableKernels()) {

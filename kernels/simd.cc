@@ -23,6 +23,7 @@
 #include "kernels/depthwise-inl.h"
 #include "kernels/dot-inl.h"
 #include "kernels/epilogue-inl.h"
+#include "kernels/pack-inl.h"
 #include "kernels/pool-inl.h"
 #include "kernels/popcount-inl.h"
 #include "kernels/planes-inl.h"
@@ -48,14 +49,14 @@ constexpr Kernels kColumn = {
 #endif
     .panel = kPanel,
     .tile_rows = 8,
-    .pack_xor_popcount_tile = pack::kWordPanels<kPanel>,
+    .pack_xor_popcount_tile = kWordPanels,
     .pack_xor_popcount_lanes = scalar::kNoPacking,
     .pack_sign_sum_tile = pack::kSignPanels<kPanel>,
-    .pack_fma_tile = pack::kFloatPanels<kPanel>,
+    .pack_fma_tile = kFloatPanels,
     .pack_fixed_point_tile = pack::kFixedPointPanels<kPanel>,
     .pack_fixed_point_lanes = pack::kFixedPointRows,
-    .pack_dot_tile = pack::kDotPanels<kPanel, 2>,
-    .pack_plane_popcount_tile = pack::kPlanePanels<kPanel>,
+    .pack_dot_tile = kDotPanels<2>,
+    .pack_plane_popcount_tile = kPlanePanels,
     .xor_popcount_tile = XorPopcountTile,
     .xor_popcount_lanes = XorPopcountLanes,
     .sign_sum_tile = SignSumTile,
@@ -100,7 +101,8 @@ namespace lbrt {
 constinit const Kernels kSse4Kernels = N_SSE4::kColumn;
 constinit const Kernels kAvx2Kernels = N_AVX2::kColumn;
 constinit const Kernels kAvx512Kernels = N_AVX3::kColumn;
-constinit const Kernels kAvx512PopcntKernels = avx512::Replace(N_AVX3_DL::kColumn);
+constinit const Kernels kAvx512PopcntKernels = 
+    avx512::Replace(N_AVX3_DL::kColumn, N_AVX3_DL::kDotPanels<4>);
 #elif HWY_ARCH_ARM_A64
 constinit const Kernels kNeonKernels = N_NEON::kColumn;
 constinit const Kernels kSveKernels = N_SVE::kColumn;

@@ -1,5 +1,5 @@
-// What the forms of WeightRows mean as numbers, one at a time (WeightCode) and, for packing, eight
-// at a time (DotWeights).
+// What the forms of WeightRows mean as numbers, one at a time (WeightCode), eight at a time
+// (DotWeights), and as sums of bytes for vectors (ByteSum).
 #pragma once
 
 #include <cstring>
@@ -62,6 +62,47 @@ inline int32_t WeightCode(const WeightRows& rows, size_t output, size_t k) {
 inline float WeightFloat(const WeightRows& rows, size_t output, size_t k) {
   return rows.form == WeightForm::kFloats ? RowElement<float>(rows, 0, output, k)
                                           : static_cast<float>(WeightCode(rows, output, k));
+}
+
+// What a weight of planes of bits is as the byte that dot_tile multiplies by ((w - 1) / 2 where the
+// rows are halved): ((offset + sum of weight[i] * bit[i]) & mask) + least, modulo 256.
+struct ByteSum {
+  uint8_t offset, mask, least;
+  uint8_t weight[kMostPlanes];
+};
+constexpr ByteSum ByteSumOf(const WeightRows& rows) {
+  ByteSum sum = {0, 255, 0, {}};
+  const size_t planes = rows.planes;
+  const int factor = rows.halved() ? 1 : 2;
+  switch (rows.form) {
+    case WeightForm::kFloats:
+    case WeightForm::kLimbs: break;
+    case WeightForm::kTernary:
+      sum.weight[0] = 2;
+      sum.weight[1] = 255;
+      break;
+    case WeightForm::kSigns:
+    case WeightForm::kOdd:
+      sum.offset = static_cast<uint8_t>(rows.halved() ? 128 : 257 - (1 << planes));
+      for (size_t i = 0; i < planes; ++i) sum.weight[i] = static_cast<uint8_t>(factor << i);
+      break;
+    case WeightForm::kWeighted: {
+      const int levels = (1 << rows.bits) - 1;
+      sum.offset = static_cast<uint8_t>(factor * rows.offset);
+      sum.mask = static_cast<uint8_t>(factor * levels);
+      sum.least = static_cast<uint8_t>(rows.halved() ? 128 : 256 - levels);
+      for (size_t i = 0; i < planes; ++i) {
+        sum.weight[i] = static_cast<uint8_t>(factor * rows.weight[i]);
+      }
+      break;
+    }
+    case WeightForm::kIntegers:
+      for (size_t i = 0; i < planes; ++i) {
+        sum.weight[i] = static_cast<uint8_t>(i + 1 < planes ? 1 << i : 256 - (1 << i));
+      }
+      break;
+  }
+  return sum;
 }
 
 // Bit j of byte i to bit i of byte j.

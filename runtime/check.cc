@@ -1,6 +1,7 @@
 // What a file must be before anything of it is used: header, table, segments, then every op.
 #include <cstring>
 
+#include "kernels/crc32c.h"
 #include "runtime/op.h"
 #include "schema/crc32c.h"
 #include "schema/features.h"
@@ -11,6 +12,13 @@ namespace {
 
 constexpr int64_t kMaxSide = 65535;  // of a graph input, in pixels
 constexpr uint32_t kMaxWidth = 32;
+
+uint32_t SegmentCrc(const uint8_t* bytes, size_t size) {
+#if LBRT_HOST
+  if (Crc32cRow* crc32c = FindCrc32c()) return crc32c(bytes, size, 0);
+#endif
+  return lbm::Crc32c(bytes, size);
+}
 
 bool AllZero(const uint8_t* bytes, size_t count) {
   for (size_t i = 0; i < count; ++i)
@@ -70,7 +78,7 @@ Refusal CheckSegments(uint64_t table_end, size_t size, bool skip_checksums, File
     if (!AllZero(view.bytes + end, static_cast<size_t>(gap)))
       return {"the bytes between segments are not zero"};
     if (!skip_checksums &&
-        segment.crc() != lbm::Crc32c(view.bytes + segment.offset(), segment.size()))
+        segment.crc() != SegmentCrc(view.bytes + segment.offset(), segment.size()))
       return {"a segment's checksum is wrong (segment)", -1, i, LBRT_BAD_CHECKSUM};
     end = segment_end;
     file->segment_count = i + 1;

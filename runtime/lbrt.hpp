@@ -9,9 +9,14 @@
 #ifndef LBRT_HPP_
 #define LBRT_HPP_
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -78,19 +83,26 @@ struct SessionOptions {
   void* observer_context = nullptr;
 };
 
-namespace internal {
-
-// Memory aligned as the library asks, and to cache lines.
-struct Free {
+// Memory for a model, a session or a file, aligned as the library asks and to cache lines. Large
+// blocks are in large pages where the system has them: of small ones, the first touch of each takes
+// as long as packing the weights that it holds.
+struct FreeMemory {
   void operator()(void* memory) const { std::free(memory); }
 };
-using Memory = std::unique_ptr<void, Free>;
+using Memory = std::unique_ptr<void, FreeMemory>;
 inline Memory Allocate(size_t bytes) {
-  constexpr size_t kLine = 64;
-  Memory memory(std::aligned_alloc(kLine, (bytes + kLine - 1) / kLine * kLine));
+  constexpr size_t kLine = 64, kLargePage = size_t{1} << 21;
+  const size_t alignment = bytes < 2 * kLargePage ? kLine : kLargePage;
+  const size_t size = (bytes / alignment + (bytes % alignment != 0 ? 1 : 0)) * alignment;
+  Memory memory(std::aligned_alloc(alignment, size));
   if (memory == nullptr) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+  if (alignment == kLargePage) madvise(memory.get(), size, MADV_HUGEPAGE);  // a wish, not a need
+#endif
   return memory;
 }
+
+namespace internal {
 
 struct DestroyPool {
   void operator()(void* pool) const { lbrt_pool_destroy(pool); }
@@ -122,7 +134,7 @@ T Get(Call call) {
 class Model {
  public:
   Model(const void* file, size_t size, const ModelOptions& options = {})
-      : copy_(internal::Allocate(size > 0 ? size : 1)) {
+      : copy_(Allocate(size > 0 ? size : 1)) {
     for (size_t i = 0; i < size; ++i)
       static_cast<uint8_t*>(copy_.get())[i] = static_cast<const uint8_t*>(file)[i];
     Open(copy_.get(), size, options);
@@ -202,13 +214,13 @@ class Model {
     size_t bytes = 0;
     lbrt_status status = lbrt_model_bytes(file, size, &c_options, &bytes);
     if (status == LBRT_OK) {
-      memory_ = internal::Allocate(bytes);
+      memory_ = Allocate(bytes);
       status = lbrt_model_open(file, size, &c_options, memory_.get(), bytes, &model_);
     }
     if (status != LBRT_OK) throw Error(status, error);
   }
 
-  internal::Memory copy_, memory_;
+  Memory copy_, memory_;
   const lbrt_model* model_ = nullptr;
 };
 
@@ -232,7 +244,7 @@ class Session {
     size_t bytes = 0;
     lbrt_status status = lbrt_session_bytes(model.get(), &c_options, &bytes);
     if (status == LBRT_OK) {
-      memory_ = internal::Allocate(bytes);
+      memory_ = Allocate(bytes);
       status = lbrt_session_create(model.get(), &c_options, memory_.get(), bytes, &session_);
     }
     if (status != LBRT_OK) throw Error(status, error);
@@ -259,7 +271,7 @@ class Session {
 
  private:
   std::unique_ptr<void, internal::DestroyPool> pool_;
-  internal::Memory memory_;
+  Memory memory_;
   lbrt_session* session_ = nullptr;
 };
 

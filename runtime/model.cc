@@ -123,6 +123,7 @@ void BuildWidth(const PlannedWidth& planned, const Kernels& kernels, ModelMemory
   std::memcpy(tensors, planned.tensors, tensor_count * sizeof(ArenaTensor));
   model->file = planned.file;
   model->file.segments_needed = nullptr;
+  model->file.checked = nullptr;
   model->kernels = &kernels;
   model->tensors = tensors;
   model->ops = ops;
@@ -209,6 +210,7 @@ Refusal PlanWidths(const FileView& file, const lbrt_model_options& options, cons
     width = PlannedWidth{};
     width.file = file.AtWidth(at);
     width.file.segments_needed = &width.segments_needed;
+    if (*count > 0) width.file.checked = &workspace.widths[*count - 1].file;
     width.bits = widths.Get(at);
     width.tensors = tensors;
     *refused = width.file;

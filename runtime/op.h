@@ -40,6 +40,9 @@ struct FileView {
   size_t segment_count = 0;               // a file of several widths may end behind any of them
   // Where not null, as many of the first segments as the ops checked so far need.
   uint32_t* segments_needed = nullptr;
+  // Where not null, the same file at another width, whose ops have been checked: weights that they
+  // have too need not be looked at again.
+  const FileView* checked = nullptr;
 
   const auto& ops() const { return program != nullptr ? *program->ops() : *table->ops(); }
   const auto& tensors() const {

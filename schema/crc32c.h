@@ -8,9 +8,10 @@
 
 namespace lbrt::lbm {
 
-// Of each file that includes it, its own. Firmware goes byte by byte; elsewhere memory for seven more tables makes it five times as fast
-// (slicing by 8: Kounavis and Berry, "Novel Table Lookup-Based Algorithms for High-Performance CRC
-// Generation", 2008).
+// Of each file that includes it, its own. Firmware goes byte by byte; elsewhere memory for seven
+// more tables makes it five times as fast (slicing by 8: Kounavis and Berry, "Novel Table
+// Lookup-Based Algorithms for High-Performance CRC Generation", 2008), where the CPU has no
+// instruction for it (kernels/crc32c.h).
 #if defined(LBRT_HOST) && LBRT_HOST
 constexpr size_t kCrc32cSlices = 8;
 #else

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 
+#include "kernels/crc32c.h"
 #include "kernels/numerics.h"
 #include "kernels/reference.h"
 #include "kernels/weights.h"
+#include "schema/crc32c.h"
 #include "tests/kernels_data.h"
 
 namespace lbrt {
@@ -480,6 +482,14 @@ TEST_P(KernelTest, PlanePopcountTileIsTheExactSum) {
     }
 }
 
+// What vectors add up for one element.
+int8_t SumOfBits(const WeightRows& rows, size_t output, size_t k) {
+  const ByteSum sum = ByteSumOf(rows);
+  int32_t total = sum.offset;
+  for (size_t i = 0; i < rows.planes; ++i) total += sum.weight[i] * RowBit(rows, i, output, k);
+  return static_cast<int8_t>((total & sum.mask) + sum.least);
+}
+
 TEST(WeightsTest, EveryFormIsReadAsItsNumbers) {
   Random random(15);
   constexpr size_t kOutputs = 3, kRun = 75;
@@ -493,6 +503,10 @@ TEST(WeightsTest, EveryFormIsReadAsItsNumbers) {
       }
       if (precision.form == WeightForm::kLimbs && precision.planes > 1) continue;
       const bool halved = file.rows.halved();
+      for (size_t i = 0; i < w.size() && precision.form != WeightForm::kLimbs; ++i) {
+        ASSERT_EQ(SumOfBits(file.rows, i / kRun, i % kRun), halved ? (w[i] - 1) / 2 : w[i])
+            << Describe(precision);
+      }
       for (size_t k = 0; k < kRun; ++k) {
         for (size_t count = 1; count <= kRun - k; count += 1 + count / 9) {
           Guarded<int8_t> buffer(count + kDotSlack, edge);
@@ -531,6 +545,7 @@ TEST(WeightsTest, WeightedPlanesHaveAMeaningForAnyBits) {
       const int32_t w = 2 * (q % size) - (size - 1);
       ASSERT_EQ(WeightCode(rows, 0, k), w);
       ASSERT_EQ(got[k], rows.bits == 8 ? (w - 1) / 2 : w) << "bits " << int{rows.bits};
+      ASSERT_EQ(SumOfBits(rows, 0, k), got[k]) << "bits " << int{rows.bits};
     }
   }
 }
@@ -1041,6 +1056,28 @@ TEST_P(KernelTest, MaxPoolIsTheLargestValidTap) {
       Guarded<uint8_t> out(largest.size(), edge);
       kernels().max_pool_codes({codes.data(), height, width, channels, window, out.data()});
       for (size_t i = 0; i < out.size(); ++i) ASSERT_EQ(out[i], largest[i]) << what << ", at " << i;
+    }
+  }
+}
+
+// --------------------------------------------------------------------------------- checksums
+
+TEST(Crc32cTest, TheInstructionGivesTheTablesResult) {
+  Crc32cRow* instruction = FindCrc32c();
+  if (instruction == nullptr) GTEST_SKIP() << "this CPU has none";
+  EXPECT_EQ(instruction("123456789", 9, 0), 0xE3069283u);  // RFC 3720's check value
+  Random random(21);
+  // Around whole words, around where three parts are worth it, and large.
+  for (const size_t size :
+       {0, 1, 7, 8, 9, 63, 64, 65, 2047, 2048, 2049, 2071, 2072, 6000, 100003}) {
+    for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
+      Guarded<uint8_t> bytes(size, edge);
+      for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<uint8_t>(random.Bits());
+      const uint32_t want = lbm::Crc32c(bytes.data(), size);
+      ASSERT_EQ(instruction(bytes.data(), size, 0), want) << size;
+      const size_t half = size / 2;
+      const uint32_t begun = lbm::Crc32c(bytes.data(), half);
+      ASSERT_EQ(instruction(bytes.data() + half, size - half, begun), want) << size;
     }
   }
 }

@@ -478,6 +478,19 @@ const Rule kWidthsRules[] = {
      [](auto& f) { Program(f, 1).tensors[0]->shape[1] = 5; }},
     {"a graph input differs between widths", -1,
      [](auto& f) { Program(f, 1).tensors[0]->type = lbm::TensorType::F32; }},
+    {"a constant is infinite or not a number", 3,
+     [](auto& f) {  // of weights that all widths have
+       const float nan = std::numeric_limits<float>::quiet_NaN();
+       std::memcpy(f.segments[Conv(f, 3).planes[0]].data(), &nan, 4);
+     }},
+    {"a constant is infinite or not a number", 3,
+     [](auto& f) {  // of weights that the last one alone has
+       const float nan = std::numeric_limits<float>::quiet_NaN();
+       lbm::ConvT& head = *Program(f, 1).ops[3]->body.AsConv();
+       f.segments.push_back(f.segments[head.planes[0]]);
+       head.planes[0] = static_cast<uint32_t>(f.segments.size() - 1);
+       std::memcpy(f.segments.back().data(), &nan, 4);
+     }},
     {"a graph output differs between widths", -1,
      [](auto& f) {
        f.table.labels.clear();

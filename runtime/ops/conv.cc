@@ -97,7 +97,19 @@ Refusal CheckWeighted(const lbm::Conv& conv) {
   return {};
 }
 
-Refusal CheckPlanes(const FileView& file, const lbm::Conv& conv, int64_t elements) {
+// Whether an op that has been checked has the same weights: all of a segment's floats are one
+// convolution's.
+bool FloatsAreChecked(const OpView& view, uint32_t segment) {
+  const FileView* file = view.file.checked;
+  const auto index = static_cast<uint32_t>(view.index);
+  if (file == nullptr || index >= file->ops().size()) return false;
+  const lbm::Conv* conv = file->ops().Get(index)->body_as_Conv();
+  return conv != nullptr && conv->kind() == lbm::WeightKind::Float &&
+         conv->planes()->Get(0) == segment;
+}
+
+Refusal CheckPlanes(const OpView& view, const lbm::Conv& conv, int64_t elements) {
+  const FileView& file = view.file;
   const auto& planes = *conv.planes();
   const Storage& storage = StorageOf(conv);
   if (planes.size() < storage.least_planes || planes.size() > storage.most_planes)
@@ -107,7 +119,9 @@ Refusal CheckPlanes(const FileView& file, const lbm::Conv& conv, int64_t element
     if (Refusal r = CheckSegment(file, plane, RowBytes(storage, elements) * conv.channels()))
       return r;
   if (conv.kind() == lbm::WeightKind::Float)
-    return CheckFiniteFloats(file, planes.Get(0), 0, elements * conv.channels());
+    return FloatsAreChecked(view, planes.Get(0))
+               ? Refusal{}
+               : CheckFiniteFloats(file, planes.Get(0), 0, elements * conv.channels());
   return storage.element_bits == 1 ? CheckBits(file, conv, elements) : Refusal{};
 }
 
@@ -150,7 +164,7 @@ Refusal Check(const OpView& view) {
     return {"too many weights", kMaxElements, elements * conv.channels()};
   if (elements > sum->most_elements)
     return {"too many weights per output for exact sums", sum->most_elements, elements};
-  if (Refusal r = CheckPlanes(view.file, conv, elements)) return r;
+  if (Refusal r = CheckPlanes(view, conv, elements)) return r;
   if (Refusal r = CheckSums(conv, *x, elements)) return r;
   const Window window = ToWindow(*conv.window());
   const int64_t classes = BorderRows(window, x->shape.h).classes() *
