@@ -403,6 +403,80 @@ KernelBenchmark PlanePopcountTile(const Kernels& kernels, const Shape& shape,
   return benchmark;
 }
 
+int32_t AddTap(int32_t w, int32_t x, int32_t sum) { return sum + w * x; }
+float AddTap(float w, float x, float sum) { return Fma(w, x, sum); }
+
+// Every channel meets a window of its own; of a T `x` and a Weight `w`. sums(in, weights, acc,
+// acc_stride) is a depthwise row.
+template <typename T, typename Weight, typename Sums>
+KernelBenchmark DepthwiseBenchmark(const char* row, const Shape& shape, Peak peak,
+                                   const std::vector<T>& x, const std::vector<Weight>& w,
+                                   size_t tile_rows, Sums sums) {
+  const size_t channels = shape.channels, kernel = shape.kernel;
+  const size_t row_elements = shape.in_size() * channels;
+  const size_t tiles = kScratchBytes / (channels * sizeof(Weight) * tile_rows);
+  const size_t block = std::min(shape.size, std::max<size_t>(tiles, 1) * tile_rows);
+  const auto input = std::make_shared<const std::vector<T>>(x);
+  const auto weights = std::make_shared<const std::vector<Weight>>(w);
+  const auto scratch = std::make_shared<std::vector<Weight>>(block * channels);
+  // visit(y, x, pixels): what is in the scratch.
+  const auto run = [=](auto visit) {
+    for (size_t top = 0; top < shape.size; ++top)
+      for (size_t left = 0; left < shape.size; left += block) {
+        DepthwiseWindows<T> in;
+        in.first = input->data() + shape.stride * (top * row_elements + left * channels);
+        in.pixels = std::min(block, shape.size - left);
+        in.step = shape.stride * channels;
+        in.rows = in.columns = kernel;
+        in.row_stride = row_elements;
+        in.column_stride = in.channels = channels;
+        sums(in, DepthwiseWeights<Weight>{weights->data(), kernel * channels}, scratch->data(),
+             channels);
+        visit(top, left, in.pixels);
+      }
+  };
+  KernelBenchmark benchmark = Named(row, shape, peak);
+  benchmark.name += "/" + std::to_string(kernel) + "x" + std::to_string(kernel);
+  benchmark.work = static_cast<double>(shape.size * shape.size * shape.elements());
+  benchmark.run = [=] { run([](size_t, size_t, size_t) {}); };
+  benchmark.right = [=] {
+    bool right = true;
+    run([&](size_t top, size_t left, size_t pixels) {
+      for (size_t i = 0; i < pixels * channels; ++i) {
+        const size_t at = shape.stride * (top * row_elements + (left + i / channels) * channels);
+        Weight sum = 0;
+        for (size_t tap = 0; tap < kernel * kernel; ++tap)
+          sum = AddTap((*weights)[tap * channels + i % channels],
+                       static_cast<Weight>((*input)[at + tap / kernel * row_elements +
+                                                    tap % kernel * channels + i % channels]),
+                       sum);
+        right = right && sum == (*scratch)[i];
+      }
+    });
+    return right;
+  };
+  return benchmark;
+}
+
+KernelBenchmark DepthwiseCodes(const Kernels& kernels, const Shape& shape) {
+  const auto x = RandomIntegers(shape.in_size() * shape.in_size() * shape.channels, 0, 255, 1);
+  return DepthwiseBenchmark<uint8_t, int32_t>(
+      "depthwise_codes", shape, Peak::kDot8, {x.begin(), x.end()},
+      RandomIntegers(shape.elements(), -127, 127, 2), kernels.tile_rows,
+      [&kernels](const auto& in, const auto& weights, int32_t* acc, size_t stride) {
+        kernels.depthwise_codes(in, weights, 0, acc, stride);
+      });
+}
+KernelBenchmark DepthwiseF32(const Kernels& kernels, const Shape& shape) {
+  const size_t inputs = shape.in_size() * shape.in_size() * shape.channels;
+  return DepthwiseBenchmark<float, float>(
+      "depthwise_f32", shape, Peak::kFma, ToFloats(RandomIntegers(inputs, -1000, 1000, 1), 0x1p-9f),
+      ToFloats(RandomIntegers(shape.elements(), -1000, 1000, 2), 0x1p-9f), kernels.tile_rows,
+      [&kernels](const auto& in, const auto& weights, float* acc, size_t stride) {
+        kernels.depthwise_f32(in, weights, acc, stride);
+      });
+}
+
 // The epilogue of ReCU's convolutions, over sums in the scratch: affine, residual in place,
 // hardtanh, f32 and signs.
 struct Epilogued {
@@ -624,6 +698,16 @@ std::vector<KernelBenchmark> KernelBenchmarks(const Kernels& kernels) {
        {kSigns, Integers{"ternary", WeightForm::kTernary, 2}, Integers{"w4", WeightForm::kOdd, 4},
         Integers{"w8", WeightForm::kOdd, 8}, Integers{"i8", WeightForm::kLimbs, 1}})
     all.push_back(DotTile(kernels, {64, 64, 56, 3, 1}, integers));
+  // A group of ResNeXt's and RegNet's: its convolution alone.
+  for (const Shape& shape : {Shape{4, 4, 56, 3, 1}, Shape{8, 8, 28, 3, 1}, Shape{24, 24, 14, 3, 1}})
+    all.push_back(DotTile(kernels, shape, Integers{"i8", WeightForm::kLimbs, 1}));
+  // MobileNet's depthwise layers.
+  for (const Shape& shape : {Shape{32, 32, 112, 3, 1}, Shape{128, 128, 56, 3, 1},
+                             Shape{256, 256, 28, 3, 2}, Shape{512, 512, 14, 3, 1},
+                             Shape{512, 512, 14, 5, 1}}) {
+    all.push_back(DepthwiseCodes(kernels, shape));
+    all.push_back(DepthwiseF32(kernels, shape));
+  }
   for (const Shape& shape : {Shape{64, 64, 56, 3, 1}, Shape{256, 256, 14, 3, 1}})
     for (const auto& [integers, code_bits] :
          {std::pair<Integers, size_t>{kSigns, 1}, {kSigns, 2}, {kSigns, 3}, {kSigns, 4},
