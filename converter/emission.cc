@@ -127,7 +127,7 @@ flatbuffers::Offset<lbm::Stage> Emission::AddStage(const LoweredGraph::Stage& st
                           static_cast<lbm::Activation>(activation), TensorOrNone(stage.out_f32),
                           TensorOrNone(stage.out_sign), TensorOrNone(stage.base),
                           slopes ? &*slopes : nullptr, TensorOrNone(stage.out_codes),
-                          codes ? &*codes : nullptr);
+                          codes ? &*codes : nullptr, stage.restart);
 }
 
 }  // namespace lbrt

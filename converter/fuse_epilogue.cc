@@ -55,6 +55,14 @@ bool JoinStep(const Stage& next, Stage& last) {
   return true;
 }
 
+// A first stage without steps that nothing of is stored or handed on.
+void DropEmptyStage(std::vector<Stage>& stages) {
+  const Stage& first = stages[0];
+  if (LastStep(first) > 0 || MakesCodes(first) || first.out_f32 >= 0) return;
+  stages.erase(stages.begin());
+  stages[0].restart = false;
+}
+
 // Appends `next`, a stage of one step or one of signs or codes only, to op p's epilogue; `x` is the
 // value it continues from. Returns why that cannot be done, or nothing when it is done.
 std::string Append(LoweredGraph& lowered, int p, int x, const Stage& next) {
@@ -65,23 +73,28 @@ std::string Append(LoweredGraph& lowered, int p, int x, const Stage& next) {
   if (type == ValueType::kSign || type == ValueType::kCode) return "takes codes as numbers";
   if (DependOn(lowered, {next.base, next.add}, p)) return "adds a value made from the other";
 
+  const auto of_x = std::find_if(op.stages.begin(), op.stages.end(),
+                                 [&](const Stage& stage) { return stage.out_f32 == x; });
   Stage& last = op.stages.back();
-  Stage& stage = last.out_f32 == x ? last : op.stages.front();  // the one whose result x is
   const bool only_user = UsersOf(lowered, x) == 1;
-  if (MakesCodes(next) && JoinCodes(next, stage)) {
-    if (only_user) stage.out_f32 = -1;
+  if (MakesCodes(next) && JoinCodes(next, *of_x)) {
+    if (only_user) of_x->out_f32 = -1;
     return {};
   }
-  if (&stage != &last) return "follows a value that goes on to another stage";
-  if (only_user && !MakesCodes(next) && JoinStep(next, last)) return {};
-  if (op.stages.size() == 2) return "would be a third stage";
-  Stage second = next;
+  const bool from_sum = !op.body.empty() && x == op.body.back();
+  if (&*of_x != &last && !from_sum) return "follows a value that goes on to another stage";
+  if (&*of_x == &last && only_user && !MakesCodes(next) && JoinStep(next, last)) return {};
+  if (op.stages.size() == kMostStages)
+    return "would be a stage too many: " + std::to_string(kMostStages) + " at most";
+  Stage more = next;
+  more.restart = &*of_x != &last;
   if (only_user) {
-    last.out_f32 = -1;
-  } else if (MakesCodes(next)) {
-    std::swap(last.out_f32, second.out_f32);  // where further codes of x find it
+    of_x->out_f32 = -1;
+  } else if (MakesCodes(next) && !more.restart) {
+    std::swap(last.out_f32, more.out_f32);  // where further codes of x find it
   }
-  op.stages.push_back(second);
+  op.stages.push_back(more);
+  DropEmptyStage(op.stages);
   return {};
 }
 

@@ -147,16 +147,17 @@ std::vector<T> Largest(const GraphNode& pool, const GraphNode& from, const std::
   for (int row = 0; row < pool.height; ++row)
     for (int column = 0; column < pool.width; ++column)
       for (int c = 0; c < pool.channels; ++c) {
+        const bool smallest = !pool.a.empty() && pool.a[static_cast<size_t>(c)] < 0;
         bool any = false;
-        T largest = 0;
+        T best = 0;
         for (int iy = row * w.stride_h - w.pad_top, ky = 0; ky < w.kernel_h; ++ky, ++iy)
           for (int ix = column * w.stride_w - w.pad_left, kx = 0; kx < w.kernel_w; ++kx, ++ix) {
             if (iy < 0 || iy >= from.height || ix < 0 || ix >= from.width) continue;
             const T value = x[static_cast<size_t>((iy * from.width + ix) * pool.channels + c)];
-            if (!any || value > largest) largest = value;
+            if (!any || (smallest ? value < best : value > best)) best = value;
             any = true;
           }
-        y.push_back(largest);
+        y.push_back(best);
       }
   return y;
 }
@@ -293,7 +294,9 @@ void EvaluateOp(const LoweredGraph& lowered, const LoweredGraph::Op& op,
     return Evaluate(*lowered.graph, lowered.node(i), both);
   };
   z = AsFloats(z);
+  const PlainValue sum = z;
   for (const LoweredGraph::Stage& stage : op.stages) {
+    if (stage.restart) z = sum;
     if (stage.affine >= 0) z = evaluate(stage.affine, stage.base);
     if (stage.add >= 0) z = AddValues(*lowered.graph, {}, {&z, &value(stage.add)});
     if (stage.activation >= 0) z = evaluate(stage.activation, -1);

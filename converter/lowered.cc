@@ -15,16 +15,27 @@ using Stage = LoweredGraph::Stage;
 LoweredGraph Lower(const Graph& graph) {
   LoweredGraph lowered;
   lowered.graph = &graph;
-  for (int i = 1; i < static_cast<int>(graph.nodes.size()); ++i) {
-    Op op;
-    op.nodes = {i};
-    for (const OpKind* kind : OpKinds())
-      if (op.kind == nullptr && kind->lower(graph, i, op)) op.kind = kind;
-    if (op.kind == nullptr)
-      throw InputError("node " + graph.node(i).name, "no op of a model computes it");
-    lowered.ops.push_back(std::move(op));
-  }
+  for (int i = 1; i < static_cast<int>(graph.nodes.size()); ++i)
+    lowered.ops.push_back(LowerNode(graph, i));
   return lowered;
+}
+
+Op LowerNode(const Graph& graph, int node) {
+  Op op;
+  op.nodes = {node};
+  for (const OpKind* kind : OpKinds())
+    if (op.kind == nullptr && kind->lower(graph, node, op)) op.kind = kind;
+  if (op.kind == nullptr)
+    throw InputError("node " + graph.node(node).name, "no op of a model computes it");
+  return op;
+}
+
+Graph& LoweredGraph::Extend() {
+  if (extended == nullptr) {
+    extended = std::make_shared<Graph>(*graph);
+    graph = extended.get();
+  }
+  return *extended;
 }
 
 std::vector<int> InputsOf(const Op& op) {

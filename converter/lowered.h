@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct LoweredGraph {
     int out_f32 = -1;     // the value that z is
     int out_sign = -1;    // the kSign node of z
     int out_codes = -1;   // the kQuantize node of z
+    bool restart = false;  // begins with what the body makes, not with the z of the stage before
   };
 
   // w = 2 q - (2^bits - 1), q = (offset + sum of weights[i] * plane i) mod 2^bits. No weights: the
@@ -39,21 +41,29 @@ struct LoweredGraph {
     std::vector<int> nodes;     // all it computes, in order; the first one names the op
     std::vector<int> inputs;    // the values it reads, beside those that its stages name
     std::vector<int> body;      // the nodes before the epilogue, each computed from the one before
-    std::vector<Stage> stages;  // the epilogue, 1 or 2; none: what the body makes is stored
+    std::vector<Stage> stages;  // the epilogue; none: what the body makes is stored
     // kConv, once packed: the bytes of each plane as schema/lbm.fbs wants them (WeightKind).
     std::vector<std::vector<uint8_t>> planes;
     PlaneWeights weighted;  // where the planes are WeightKind Weighted's
     std::string note;  // kEltwise: why it is no other op's epilogue
   };
 
-  const Graph* graph = nullptr;  // outlives this
+  const Graph* graph = nullptr;  // outlives this, or is `extended`
   std::vector<Op> ops;           // in the order of execution
+  // The graph as imported and, behind its nodes, those that passes made: other ways to values.
+  std::shared_ptr<Graph> extended;
 
   const GraphNode& node(int value) const { return graph->node(value); }
+  // For a pass that appends nodes. The first call copies the graph.
+  Graph& Extend();
 };
 
 // One op a node. Throws InputError for a node that no kind of op computes.
 LoweredGraph Lower(const Graph& graph);
+LoweredGraph::Op LowerNode(const Graph& graph, int node);
+
+// Stages of an epilogue, at most (schema/lbm.fbs).
+inline constexpr size_t kMostStages = 8;
 
 // The values an op reads and stores.
 std::vector<int> InputsOf(const LoweredGraph::Op& op);

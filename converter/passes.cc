@@ -5,6 +5,8 @@ namespace {
 
 constexpr Pass kPasses[] = {
     {"share_codes", ShareCodes},
+    {"hoist_codes", HoistCodes},
+    {"fold_affines", FoldAffines},
     {"fuse_pool_pad", FusePoolPad},
     {"fuse_epilogue", FuseEpilogue},
     {"pack_weights", PackWeights},

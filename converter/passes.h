@@ -12,6 +12,19 @@ namespace lbrt {
 // After:  one op makes them for all.
 bool ShareCodes(LoweredGraph& lowered);
 
+// Before: the integer sums of convolutions go through max poolings and concatenations as floats, all
+//         of which end, through affines and activations, as signs or codes.
+// After:  each convolution makes those signs or codes at once, from copies of the affines and
+//         activations, and they are what is pooled and joined: f(max x) = max f(x) where f rises,
+//         and the smallest code is taken in the channels where it falls.
+bool HoistCodes(LoweredGraph& lowered);
+
+// Before: affines and activations, several in a row, make signs or codes of a convolution's integer
+//         sum and of nothing else.
+// After:  one affine makes the same of every sum that can be: checked on both sides of each step,
+//         which are found by halving. Where none does, all stay.
+bool FoldAffines(LoweredGraph& lowered);
+
 // Before: zero channels are appended to an average that nothing else reads.
 // After:  one op does both.
 bool FusePoolPad(LoweredGraph& lowered);
@@ -20,8 +33,9 @@ bool FusePoolPad(LoweredGraph& lowered);
 //         another such op, makes last, where the other operand of an addition, or an affine's base,
 //         does not depend on that op.
 // After:  it is part of that op's epilogue, in its last stage where nobody else reads the middle
-//         value and the order affine, addition, activation allows it, else in a second stage. A
-//         stage makes signs and codes once each; others of the same value take the second stage.
+//         value and the order affine, addition, activation allows it, else in another stage. A
+//         stage makes signs and codes once each; others of the same value take another. Stages
+//         continue from the last one's value, or restart from a convolution's sum.
 bool FuseEpilogue(LoweredGraph& lowered);
 
 // Before: a convolution's weights are numbers in the graph.

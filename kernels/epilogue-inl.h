@@ -85,12 +85,12 @@ HWY_INLINE V Finish(D d, S steps, Input in, size_t i, V a, V b, const float* res
 
 // ---------------------------------------------------------------------------------------- rows
 
-// The signs of one vector of channels from c on, c a multiple of its lanes.
+// The bits of one vector of channels from c on, c a multiple of its lanes.
 template <class D>
-HWY_INLINE void StoreSigns(D d, hn::Vec<D> z, uint8_t* bits, size_t c) {
+HWY_INLINE void StoreMask(D d, hn::Mask<D> mask, uint8_t* bits, size_t c) {
   const size_t lanes = hn::Lanes(d);
   uint8_t signs[8];
-  hn::StoreMaskBits(d, SignMask(d, z), signs);
+  hn::StoreMaskBits(d, mask, signs);
   if (lanes >= 8) {
     for (size_t i = 0; i < lanes / 8; ++i) bits[c / 8 + i] = signs[i];
   } else if (c % 8 == 0) {
@@ -100,41 +100,49 @@ HWY_INLINE void StoreSigns(D d, hn::Vec<D> z, uint8_t* bits, size_t c) {
   }
 }
 
-template <class S>
-HWY_INLINE void EpilogueRowsWith(S steps, const lbrt::EpilogueRows& e) {
-  const hn::ScalableTag<float> d;
-  const size_t lanes = hn::Lanes(d), channels = e.channels, whole = channels / lanes * lanes;
+// Pixel p: channels from c on, a multiple of the vector's, in whole vectors; returns the first that
+// is left.
+template <class D, class S>
+HWY_INLINE size_t EpilogueRowVectors(D d, S steps, const lbrt::EpilogueRows& e, size_t p, size_t c) {
+  const size_t lanes = hn::Lanes(d), channels = e.channels;
   const Bounds bounds = BoundsOf(e.activation);
   const auto low = hn::Set(d, bounds.low), high = hn::Set(d, bounds.high);
-  const Input input = {e.sums, e.values};
   const auto inverse_step = hn::Set(d, e.inverse_step);
   const auto levels = hn::Set(d, static_cast<float>(e.levels));
+  const Input input = {e.sums, e.values};
   const float* a = e.a;
+  const float* b = steps.pixel_bias ? e.b_rows[p] : e.b;
+  const size_t in = p * e.in_stride;
+  const float* residual = steps.residual ? e.residual + p * e.residual_stride : nullptr;
+  float* out = e.out != nullptr ? e.out + p * e.out_stride : nullptr;
+  uint8_t* bits = e.bits != nullptr ? e.bits + p * e.bits_stride : nullptr;
+  uint8_t* codes = steps.codes ? e.codes + p * e.codes_stride : nullptr;
+  for (; c + lanes <= channels; c += lanes) {
+    const auto a_lanes = steps.affine ? hn::LoadU(d, a + c) : low;
+    const auto b_lanes = steps.affine ? hn::LoadU(d, b + c) : low;
+    auto z = Finish(d, steps, input, in + c, a_lanes, b_lanes, residual, c, low, high);
+    if (steps.prelu) z = PRelu(z, hn::LoadU(d, e.slopes + c));
+    if (out != nullptr) hn::StoreU(z, d, out + c);
+    if (bits != nullptr) StoreMask(d, SignMask(d, z), bits, c);
+    if (steps.codes) {
+      hn::StoreU(ActivationCodes(d, z, inverse_step, levels), hn::Rebind<uint8_t, D>(), codes + c);
+    }
+  }
+  return c;
+}
+
+template <class S>
+HWY_INLINE void EpilogueRowsWith(S steps, const lbrt::EpilogueRows& e) {
   for (size_t p = 0; p < e.pixels; ++p) {
-    const float* b = steps.pixel_bias ? e.b_rows[p] : e.b;
-    const size_t in = p * e.in_stride;
-    const float* residual = steps.residual ? e.residual + p * e.residual_stride : nullptr;
-    float* out = e.out != nullptr ? e.out + p * e.out_stride : nullptr;
+    size_t c = EpilogueRowVectors(hn::ScalableTag<float>(), steps, e, p, 0);
+    if (c == e.channels && c % 32 == 0) continue;
+    c = EpilogueRowVectors(hn::CappedTag<float, 4>(), steps, e, p, c);
     uint8_t* bits = e.bits != nullptr ? e.bits + p * e.bits_stride : nullptr;
-    uint8_t* codes = steps.codes ? e.codes + p * e.codes_stride : nullptr;
-    for (size_t c = 0; c < whole; c += lanes) {
-      const auto a_lanes = steps.affine ? hn::LoadU(d, a + c) : low;
-      const auto b_lanes = steps.affine ? hn::LoadU(d, b + c) : low;
-      auto z = Finish(d, steps, input, in + c, a_lanes, b_lanes, residual, c, low, high);
-      if (steps.prelu) z = PRelu(z, hn::LoadU(d, e.slopes + c));
-      if (out != nullptr) hn::StoreU(z, d, out + c);
-      if (bits != nullptr) StoreSigns(d, z, bits, c);
-      if (steps.codes) {
-        hn::StoreU(ActivationCodes(d, z, inverse_step, levels), hn::Rebind<uint8_t, decltype(d)>(),
-                   codes + c);
-      }
-    }
-    if (whole == channels && whole % 32 == 0) continue;
     if (bits != nullptr) {  // the bytes that whole vectors did not fill
-      const size_t filled = (whole + 7) / 8;
-      std::memset(bits + filled, 0, PixelBytes(channels) - filled);
+      const size_t filled = (c + 7) / 8;
+      std::memset(bits + filled, 0, PixelBytes(e.channels) - filled);
     }
-    scalar::EpilogueRowsRange(e, p, whole, channels, bits);
+    scalar::EpilogueRowsRange(e, p, c, e.channels, bits);
   }
 }
 

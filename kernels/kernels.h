@@ -196,6 +196,22 @@ struct EpilogueLanes : Epilogue {
   size_t bits_row_bytes;
 };
 
+// code = how many of the channel's ascending thresholds count: floats, t <= x; integers, t < x,
+// where x = sum ^ flip[c], so that codes may fall as the sum rises. bits = code > 0. Rows order; one
+// of bits and codes is wanted, bits of one level only.
+template <typename T>  // int32_t or float
+struct ThresholdRows {
+  const T* in;
+  size_t pixels, in_stride, channels;
+  const T* thresholds;          // [levels][channels], or [levels], the same for all channels
+  size_t levels, level_stride;  // stride: channels, or 1
+  const int32_t* flip;          // of sums, [channels], each 0 or -1; or null
+  uint8_t* codes;
+  size_t codes_stride;
+  uint8_t* bits;  // all PixelBytes(channels) bytes of each pixel are written
+  size_t bits_stride;
+};
+
 // out[y][x][before + c] = scale * (ordered sum over ky, kx ascending, from +0, of the valid taps),
 // and +0 in the `before` channels in front and the `after` channels behind. One image.
 struct AveragePool {
@@ -216,6 +232,8 @@ struct MaxPool {
   size_t height, width, channels;
   Window window;
   T* out;
+  // Of codes, [channels], or null: 255 where the smallest of a channel is wanted, 0 elsewhere.
+  const uint8_t* flip = nullptr;
 };
 
 // ------------------------------------------------------------------------------------ the table
@@ -291,6 +309,8 @@ struct Kernels {
 
   void (*epilogue_rows)(const EpilogueRows& e);
   void (*epilogue_lanes)(const EpilogueLanes& e);  // at most 64 channels
+  void (*threshold_sums)(const ThresholdRows<int32_t>& rows);
+  void (*threshold_f32)(const ThresholdRows<float>& rows);
 
   void (*average_pool_rows)(const AveragePool& pool);
   void (*average_pool_lanes)(const AveragePool& pool);

@@ -160,25 +160,29 @@ HWY_INLINE V Larger(V x, V y) {
 }
 
 // Channels of one output pixel from c on, in whole vectors; returns the first that is left. `in` is
-// the first of ys * xs valid taps.
-template <class D, typename T>
+// the first of ys * xs valid taps. The smallest code is the largest of all codes flipped.
+template <bool kFlip, class D, typename T>
 HWY_INLINE size_t MaxPoolVectors(D d, const MaxPool<T>& p, const T* in, int ys, int xs, size_t c,
                                  T* out) {
   const size_t lanes = hn::Lanes(d);
   for (; c + lanes <= p.channels; c += lanes) {
     const T* row = in + c;
-    auto best = hn::LoadU(d, row);
+    const auto flipped = [&](auto codes) HWY_ATTR {
+      if constexpr (kFlip) return hn::Xor(codes, hn::LoadU(d, p.flip + c));
+      return codes;
+    };
+    auto best = flipped(hn::LoadU(d, row));
     for (int ky = 0; ky < ys; ++ky, row += p.width * p.channels) {
       for (int kx = 0; kx < xs; ++kx) {
-        best = Larger(hn::LoadU(d, row + static_cast<size_t>(kx) * p.channels), best);
+        best = Larger(flipped(hn::LoadU(d, row + static_cast<size_t>(kx) * p.channels)), best);
       }
     }
-    hn::StoreU(best, d, out + c);
+    hn::StoreU(flipped(best), d, out + c);
   }
   return c;
 }
 
-template <typename T>
+template <bool kFlip, typename T>
 HWY_INLINE void MaxPoolRows(const MaxPool<T>& p) {
   const Window& w = p.window;
   const int height = static_cast<int>(p.height), width = static_cast<int>(p.width);
@@ -190,16 +194,23 @@ HWY_INLINE void MaxPoolRows(const MaxPool<T>& p) {
       const TapRange xs = ValidColumns(w, width, ox);
       const int ix = ox * w.stride_w - w.pad_left + xs.begin;
       const T* in = p.in + static_cast<size_t>(iy * width + ix) * p.channels;
-      size_t c = MaxPoolVectors(hn::ScalableTag<T>(), p, in, ys.size(), xs.size(), 0, out);
-      c = MaxPoolVectors(hn::CappedTag<T, 16 / sizeof(T)>(), p, in, ys.size(), xs.size(), c, out);
+      size_t c = MaxPoolVectors<kFlip>(hn::ScalableTag<T>(), p, in, ys.size(), xs.size(), 0, out);
+      c = MaxPoolVectors<kFlip>(hn::CappedTag<T, 16 / sizeof(T)>(), p, in, ys.size(), xs.size(), c,
+                                out);
+      if (sizeof(T) == 1) {
+        c = MaxPoolVectors<kFlip>(hn::CappedTag<T, 4>(), p, in, ys.size(), xs.size(), c, out);
+      }
       if (c == p.channels) continue;
       scalar::MaxPoolRange(p, static_cast<size_t>(oy), static_cast<size_t>(ox), c, p.channels);
     }
   }
 }
 
-void MaxPoolF32(const MaxPool<float>& p) { MaxPoolRows(p); }
-void MaxPoolCodes(const MaxPool<uint8_t>& p) { MaxPoolRows(p); }
+void MaxPoolF32(const MaxPool<float>& p) { MaxPoolRows<false>(p); }
+void MaxPoolCodes(const MaxPool<uint8_t>& p) {
+  if (p.flip == nullptr) return MaxPoolRows<false>(p);
+  MaxPoolRows<true>(p);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lbrt

@@ -48,13 +48,14 @@ void Sums(const Convolution& conv, const T* x, const T* weights, Sum* sums, Step
 }
 
 template <typename T>
-void Maxima(const Convolution& conv, const T* x, T* y) {
+void Maxima(const Convolution& conv, const T* x, const uint8_t* minimum, T* y) {
   std::vector<bool> met(conv.pixels(), false);
   ForEachTap(conv, [&](size_t pixel, size_t, size_t input) {
     for (size_t c = 0; c < conv.channels; ++c) {
       const T tap = x[input * conv.channels + c];
       T& best = y[pixel * conv.channels + c];
-      if (!met[pixel] || tap > best) best = tap;
+      const bool smallest = minimum != nullptr && minimum[c] != 0;
+      if (!met[pixel] || (smallest ? tap < best : tap > best)) best = tap;
     }
     met[pixel] = true;
   });
@@ -110,6 +111,16 @@ void Codes(size_t count, const float* values, float inverse_step, int levels, in
   }
 }
 
+void CountThresholds(size_t pixels, size_t channels, const double* values, int levels,
+                     const double* thresholds, int32_t* codes) {
+  for (size_t i = 0; i < pixels * channels; ++i) {
+    codes[i] = 0;
+    for (size_t level = 0; level < static_cast<size_t>(levels); ++level) {
+      codes[i] += thresholds[level * channels + i % channels] <= values[i] ? 1 : 0;
+    }
+  }
+}
+
 void AveragePool(const Convolution& conv, const float* x, float scale, size_t before, size_t after,
                  float* y) {
   const size_t stride = before + conv.channels + after;
@@ -124,7 +135,11 @@ void AveragePool(const Convolution& conv, const float* x, float scale, size_t be
   }
 }
 
-void MaxPool(const Convolution& conv, const float* x, float* y) { Maxima(conv, x, y); }
-void MaxPool(const Convolution& conv, const int32_t* x, int32_t* y) { Maxima(conv, x, y); }
+void MaxPool(const Convolution& conv, const float* x, float* y, const uint8_t* minimum) {
+  Maxima(conv, x, minimum, y);
+}
+void MaxPool(const Convolution& conv, const int32_t* x, int32_t* y, const uint8_t* minimum) {
+  Maxima(conv, x, minimum, y);
+}
 
 }  // namespace lbrt::reference

@@ -50,13 +50,20 @@ void Signs(size_t count, const float* values, int32_t* signs);  // +-1
 // codes = ActivationCode(values, inverse_step, levels): 0 to levels.
 void Codes(size_t count, const float* values, float inverse_step, int levels, int32_t* codes);
 
+// codes[p][c] = how many of thresholds [levels][channels] are <= values[p][c].
+void CountThresholds(size_t pixels, size_t channels, const double* values, int levels,
+                     const double* thresholds, int32_t* codes);
+
 // y [out_height][out_width][before + channels + after]; conv.outputs is not used.
 void AveragePool(const Convolution& conv, const float* x, float scale, size_t before, size_t after,
                  float* y);
 
 // The first valid tap y, then y = x > y ? x : y for the others in order. Floats or codes; y
-// [out_height][out_width][channels]; conv.outputs is not used. Every window has a valid tap.
-void MaxPool(const Convolution& conv, const float* x, float* y);
-void MaxPool(const Convolution& conv, const int32_t* x, int32_t* y);
+// [out_height][out_width][channels]; conv.outputs is not used. Every window has a valid tap. Of a
+// channel with minimum[c] not 0 it is the smallest; null: of none.
+void MaxPool(const Convolution& conv, const float* x, float* y,
+             const uint8_t* minimum = nullptr);
+void MaxPool(const Convolution& conv, const int32_t* x, int32_t* y,
+             const uint8_t* minimum = nullptr);
 
 }  // namespace lbrt::reference

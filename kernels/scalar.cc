@@ -1,6 +1,7 @@
 #include "kernels/scalar.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/numerics.h"
 #include "kernels/weights.h"
@@ -300,6 +301,42 @@ void EpilogueLanesRange(const lbrt::EpilogueLanes& e, size_t begin, size_t end) 
 
 void EpilogueLanes(const lbrt::EpilogueLanes& e) { EpilogueLanesRange(e, 0, e.rows * e.width); }
 
+template <typename T>
+void ThresholdRange(const ThresholdRows<T>& r, size_t begin, size_t end) {
+  for (size_t p = 0; p < r.pixels; ++p) {
+    for (size_t c = begin; c < end; ++c) {
+      T x = r.in[p * r.in_stride + c];
+      const T* t = r.thresholds + (r.level_stride == 1 ? 0 : c);
+      size_t code = 0;
+      if constexpr (std::is_same_v<T, float>) {
+        for (size_t i = 0; i < r.levels; ++i) code += x >= t[i * r.level_stride] ? 1 : 0;
+      } else {
+        if (r.flip != nullptr) x ^= r.flip[c];
+        for (size_t i = 0; i < r.levels; ++i) code += x > t[i * r.level_stride] ? 1 : 0;
+      }
+      if (r.codes != nullptr) r.codes[p * r.codes_stride + c] = static_cast<uint8_t>(code);
+      if (r.bits != nullptr && code > 0) {
+        r.bits[p * r.bits_stride + c / 8] |= static_cast<uint8_t>(1u << (c % 8));
+      }
+    }
+  }
+}
+template void ThresholdRange(const ThresholdRows<int32_t>&, size_t, size_t);
+template void ThresholdRange(const ThresholdRows<float>&, size_t, size_t);
+
+namespace {
+template <typename T>
+void ThresholdAll(const ThresholdRows<T>& r) {
+  for (size_t p = 0; r.bits != nullptr && p < r.pixels; ++p) {
+    std::memset(r.bits + p * r.bits_stride, 0, PixelBytes(r.channels));
+  }
+  ThresholdRange(r, 0, r.channels);
+}
+}  // namespace
+
+void ThresholdSums(const ThresholdRows<int32_t>& r) { ThresholdAll(r); }
+void ThresholdF32(const ThresholdRows<float>& r) { ThresholdAll(r); }
+
 void AveragePoolRowsRange(const AveragePool& p, size_t oy, size_t ox, size_t begin, size_t end) {
   const PoolAxis y = PoolY(p, oy), x = PoolX(p, ox);
   const float* in = p.in + (y.first * p.width + x.first) * p.channels;
@@ -349,11 +386,12 @@ void MaxPoolRange(const MaxPool<T>& p, size_t oy, size_t ox, size_t begin, size_
   T* out = p.out + (oy * PoolWidth(p) + ox) * p.channels;
   for (size_t c = begin; c < end; ++c) {
     const T* in = p.in + (y.first * p.width + x.first) * p.channels + c;
+    const bool smallest = p.flip != nullptr && p.flip[c] != 0;
     T best = *in;
     for (int ky = 0; ky < y.taps.size(); ++ky, in += p.width * p.channels) {
       for (size_t kx = 0; kx < static_cast<size_t>(x.taps.size()); ++kx) {
         const T tap = in[kx * p.channels];
-        best = tap > best ? tap : best;
+        best = (smallest ? tap < best : tap > best) ? tap : best;
       }
     }
     out[c] = best;

@@ -27,6 +27,8 @@ void DepthwiseF32(const DepthwiseWindows<float>& in, const DepthwiseWeights<floa
                   float* acc, size_t acc_stride);
 void EpilogueRows(const lbrt::EpilogueRows& e);
 void EpilogueLanes(const lbrt::EpilogueLanes& e);
+void ThresholdSums(const ThresholdRows<int32_t>& rows);
+void ThresholdF32(const ThresholdRows<float>& rows);
 void AveragePoolRows(const AveragePool& pool);
 void AveragePoolLanes(const AveragePool& pool);
 void MaxPoolF32(const MaxPool<float>& pool);
@@ -37,6 +39,9 @@ void EpilogueRowsRange(const lbrt::EpilogueRows& e, size_t pixel, size_t begin, 
                        uint8_t* bits);
 // Pixels [begin, end) of all channels, counted over all rows; with their bits.
 void EpilogueLanesRange(const lbrt::EpilogueLanes& e, size_t begin, size_t end);
+// Channels [begin, end) of all pixels, whose bits are zero there. T is int32_t or float.
+template <typename T>
+void ThresholdRange(const ThresholdRows<T>& rows, size_t begin, size_t end);
 // Output pixel (oy, ox): channels [begin, end).
 void AveragePoolRowsRange(const AveragePool& pool, size_t oy, size_t ox, size_t begin, size_t end);
 // Output pixels [begin, end) of row oy of one channel.
@@ -75,6 +80,8 @@ inline constexpr Kernels kKernels = {
     .depthwise_f32 = DepthwiseF32,
     .epilogue_rows = EpilogueRows,
     .epilogue_lanes = EpilogueLanes,
+    .threshold_sums = ThresholdSums,
+    .threshold_f32 = ThresholdF32,
     .average_pool_rows = AveragePoolRows,
     .average_pool_lanes = AveragePoolLanes,
     .max_pool_f32 = MaxPoolF32,

@@ -28,6 +28,7 @@
 #include "kernels/popcount-inl.h"
 #include "kernels/planes-inl.h"
 #include "kernels/sums-inl.h"
+#include "kernels/threshold-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lbrt {
@@ -77,6 +78,8 @@ constexpr Kernels kColumn = {
     .depthwise_f32 = DepthwiseF32,
     .epilogue_rows = EpilogueRows,
     .epilogue_lanes = EpilogueLanes,
+    .threshold_sums = ThresholdSums,
+    .threshold_f32 = ThresholdF32,
     .average_pool_rows = AveragePoolRows,
     .average_pool_lanes = AveragePoolLanes,
     .max_pool_f32 = MaxPoolF32,

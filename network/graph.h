@@ -30,7 +30,7 @@ enum class GraphOp : uint8_t {
   kQuantize,     // code = RoundHalfEven(Clip(x * inverse_step, 0, levels))
   kDecode,       // kSign or kCode to f32: float(code) * step
   kMaxPool,      // the first valid tap y, then y = x > y ? x : y for the others in order ky, kx;
-                 // f32, kSign or kCode; every window has a valid tap
+                 // the smallest, x < y, where A[c] < 0. f32, kSign or kCode; of valid taps, never none
   kConcat,       // channels of all inputs, in order; f32, or codes of the same type and levels
   kPRelu,        // x > 0 ? x : x * A[c]
   kThreshold,    // code = how many of the channel's thresholds [level][c] are <= x; they ascend
@@ -77,7 +77,7 @@ struct GraphNode {
 
   // kAffine: a [channels]; b [classes][channels], where classes > 1 only right after a convolution
   // of an image: the border classes (kernels/shapes.h) of that convolution's window, row-major.
-  // No b where there is a base. kPRelu: a [channels].
+  // No b where there is a base. kPRelu: a [channels]. kMaxPool of kSign, kCode: the same or none.
   std::vector<float> a, b;
   int border_rows = 1, border_columns = 1;  // classes = border_rows * border_columns
 

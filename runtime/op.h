@@ -128,7 +128,8 @@ struct ModelMemory {
 
 // The tensors an op reads and makes, in the order of the file, and what it asks of them.
 struct OpTensors {
-  static constexpr size_t kMostReads = 16, kMostMakes = 6;
+  // Of 8 stages, which read 2 and make 3 each, and a convolution.
+  static constexpr size_t kMostReads = 17, kMostMakes = 24;
   struct Read {
     uint32_t tensor = 0;
     bool ordered = true;  // its f32 order, lanes or rows, is the op's; else it must be rows

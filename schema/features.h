@@ -31,18 +31,24 @@ enum Feature : uint64_t {
   kFeatureGroups = 1u << 18,
   kFeatureIntegersWeights = 1u << 19,
   kFeatureUpsample = 1u << 20,
-  kFeatureDepthToSpace = 1u << 21
+  kFeatureDepthToSpace = 1u << 21,
+  kFeatureLongEpilogues = 1u << 22,  // more than 2 stages, and restarts
+  kFeatureMinimum = 1u << 23
 };
-inline constexpr uint64_t kKnownFeatures = (1u << 22) - 1;
+inline constexpr uint64_t kKnownFeatures = (1u << 24) - 1;
 
 // The features of an op's epilogue.
 template <typename Stages>
 uint64_t StageFeatures(const Stages& stages) {
-  for (const Stage* stage : stages)
+  uint64_t features = 0;
+  if (stages.size() > 2) features |= kFeatureLongEpilogues;
+  for (const Stage* stage : stages) {
+    if (stage->restart()) features |= kFeatureLongEpilogues;
     if (stage->base() != -1 || stage->slopes() != nullptr ||
         stage->activation() > Activation::Hardtanh)
-      return kFeatureEpilogues2;
-  return 0;
+      features |= kFeatureEpilogues2;
+  }
+  return features;
 }
 
 // The features of a model's ops and tensors, or of a program's.
@@ -75,7 +81,10 @@ uint64_t ProgramFeatures(const Program& program) {
       if (reads(eltwise->input(), TensorType::Bits)) features |= kFeatureMixedOperands;
     }
     if (op->body_as_AvgPool() != nullptr) features |= kFeatureAvgPool;
-    if (op->body_as_MaxPool() != nullptr) features |= kFeatureMaxPool;
+    if (const MaxPool* pool = op->body_as_MaxPool()) {
+      features |= kFeatureMaxPool;
+      if (pool->minimum() != nullptr) features |= kFeatureMinimum;
+    }
     if (op->body_as_Concat() != nullptr) features |= kFeatureConcat;
     if (op->body_as_Threshold() != nullptr) features |= kFeatureThreshold;
     if (op->body_as_Upsample() != nullptr) features |= kFeatureUpsample;

@@ -833,6 +833,89 @@ TEST_P(KernelTest, EpilogueRowsIsAffineAddActivateStoreSignAndCode) {
   }
 }
 
+// Of integers that count where t < x; flipped, where -x - 1 does.
+template <typename T>
+void ExpectThresholds(Random& random, size_t channels, int levels, bool shared,
+                      void (*kernel)(const ThresholdRows<T>&)) {
+  constexpr bool kFloats = std::is_same_v<T, float>;
+  const size_t pixels = static_cast<size_t>(random.Between(1, 9)), stride = channels + 2;
+  const size_t rows = static_cast<size_t>(levels), columns = shared ? 1 : channels;
+  const Edge edge = random.Sign() > 0 ? Edge::kEnd : Edge::kBegin;
+  std::vector<T> x(pixels * stride);
+  std::vector<float> awkward = AwkwardFloats(random, x.size());
+  for (size_t i = 0; i < x.size(); ++i)
+    if constexpr (kFloats)
+      x[i] = awkward[i];
+    else
+      x[i] = random.Bits() % 8 == 0 ? INT32_MAX - 1 : random.Between(-20, 20);
+  std::vector<T> thresholds(rows * columns);
+  const auto some = [&](int low, int high) {
+    return static_cast<T>(random.Between(low, high)) * static_cast<T>(kFloats ? 0.0625 : 1);
+  };
+  for (size_t i = 0; i < thresholds.size(); ++i)
+    thresholds[i] = i < columns ? some(-25, 20) : thresholds[i - columns] + some(0, 3);
+  if (!kFloats && random.Sign() > 0) {  // always; never
+    thresholds.front() = std::numeric_limits<T>::lowest();
+    thresholds.back() = std::numeric_limits<T>::max();
+  }
+  std::vector<int32_t> flip(channels);
+  for (int32_t& f : flip) f = random.Sign() > 0 ? 0 : -1;
+
+  std::vector<double> values(pixels * channels), all(rows * channels);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const T value = x[i / channels * stride + i % channels];
+    values[i] = static_cast<double>(value);
+    if (!kFloats) values[i] = (flip[i % channels] != 0 ? -values[i] - 1 : values[i]) - 0.5;
+  }
+  for (size_t i = 0; i < all.size(); ++i)
+    all[i] = static_cast<double>(thresholds[shared ? i / channels : i]);
+  std::vector<int32_t> want(values.size());
+  reference::CountThresholds(pixels, channels, values.data(), levels, all.data(), want.data());
+
+  const Guarded<T> in(x, edge), guarded(thresholds, edge);
+  const Guarded<int32_t> flips(flip, edge);
+  Guarded<uint8_t> codes((pixels - 1) * stride + channels, edge);
+  ThresholdRows<T> r = {};
+  r.in = in.data();
+  r.pixels = pixels;
+  r.in_stride = r.codes_stride = stride;
+  r.channels = channels;
+  r.thresholds = guarded.data();
+  r.levels = rows;
+  r.level_stride = columns;
+  r.flip = kFloats ? nullptr : flips.data();
+  r.codes = codes.data();
+  kernel(r);
+  const std::string what = std::to_string(channels) + " channels, " + std::to_string(levels) +
+                           " levels" + (shared ? ", shared" : "") + (kFloats ? ", floats" : "");
+  for (size_t i = 0; i < want.size(); ++i)
+    ASSERT_EQ(codes[i / channels * stride + i % channels], want[i]) << what << ", at " << i;
+  if (levels != 1) return;
+  r.codes = nullptr;
+  r.bits_stride = PixelBytes(channels) + 2;
+  Guarded<uint8_t> bits((pixels - 1) * r.bits_stride + PixelBytes(channels), edge);
+  std::memset(bits.data(), 0xa5, bits.size());
+  r.bits = bits.data();
+  kernel(r);
+  for (size_t p = 0; p < pixels; ++p)
+    for (size_t bit = 0; bit < PixelBytes(channels) * 8; ++bit)
+      ASSERT_EQ(bits[p * r.bits_stride + bit / 8] >> (bit % 8) & 1,
+                bit < channels ? want[p * channels + bit] : 0)
+          << what << ", pixel " << p << ", bit " << bit;
+}
+
+TEST_P(KernelTest, ThresholdsAreCounted) {
+  Random random(21);
+  for (const size_t channels : {1, 3, 8, 15, 16, 17, 31, 32, 33, 64, 80})
+    for (const int levels : {1, 2, 3, 4, 7, 15, 255})
+      for (const bool shared : {false, true}) {
+        if (shared && channels == 1) continue;
+        ExpectThresholds<float>(random, channels, levels, shared, kernels().threshold_f32);
+        ExpectThresholds<int32_t>(random, channels, levels, shared, kernels().threshold_sums);
+        if (HasFatalFailure()) return;
+      }
+}
+
 TEST_P(KernelTest, EpilogueLanesIsAffineAddActivateStoreSign) {
   Random random(9);
   for (const EpilogueCase& c : EpilogueCases(random, 64, false)) {
@@ -1056,6 +1139,18 @@ TEST_P(KernelTest, MaxPoolIsTheLargestValidTap) {
       Guarded<uint8_t> out(largest.size(), edge);
       kernels().max_pool_codes({codes.data(), height, width, channels, window, out.data()});
       for (size_t i = 0; i < out.size(); ++i) ASSERT_EQ(out[i], largest[i]) << what << ", at " << i;
+
+      std::vector<uint8_t> minimum(channels), flips(channels);
+      for (size_t c = 0; c < channels; ++c) {
+        minimum[c] = random.Sign() > 0 ? 1 : 0;
+        flips[c] = minimum[c] != 0 ? 255 : 0;
+      }
+      reference::MaxPool(conv, values.data(), largest.data(), minimum.data());
+      const Guarded<uint8_t> flip(flips, edge);
+      kernels().max_pool_codes(
+          {codes.data(), height, width, channels, window, out.data(), flip.data()});
+      for (size_t i = 0; i < out.size(); ++i)
+        ASSERT_EQ(out[i], largest[i]) << what << " with minima, at " << i;
     }
   }
 }

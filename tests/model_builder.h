@@ -152,8 +152,9 @@ struct ModelFile {
     AddOp()->body.Set(std::move(pool));
     return output;
   }
-  int AddMaxPool(int input, const Window& w) {
+  int AddMaxPool(int input, const Window& w, std::vector<uint8_t> minimum = {}) {
     lbm::MaxPoolT pool;
+    pool.minimum = std::move(minimum);
     pool.input = static_cast<uint32_t>(input);
     pool.window = std::make_unique<lbm::Window>(FileWindow(w));
     const int output = AddTensor(table.tensors[static_cast<size_t>(input)]->type);

@@ -255,9 +255,27 @@ const Rule kRules[] = {
        f.segments[Conv(f, 5).planes[0]][3] = 0x7F, f.segments[Conv(f, 5).planes[0]][2] = 0x80;
      }},
 
-    {"an epilogue has one or two stages", 5, [](auto& f) { Conv(f, 5).stages.clear(); }},
-    {"an epilogue has one or two stages", 1,
-     [](auto& f) { Conv(f, 1).stages.push_back(std::make_unique<lbm::StageT>(Stage(f, 1))); }},
+    {"an epilogue has too few or too many stages", 5, [](auto& f) { Conv(f, 5).stages.clear(); }},
+    {"an epilogue has too few or too many stages", 1,
+     [](auto& f) {
+       while (Conv(f, 1).stages.size() < 9)
+         Conv(f, 1).stages.push_back(std::make_unique<lbm::StageT>(Stage(f, 1)));
+     }},
+    {"a stage restarts that is the first, or no convolution's", 1,
+     [](auto& f) { Stage(f, 1).restart = true; }},
+    {"a stage restarts that is the first, or no convolution's", 4,
+     [](auto& f) {
+       auto& stages = f.table.ops[4]->body.AsEltwise()->stages;
+       stages.push_back(std::make_unique<lbm::StageT>(*stages[0]));
+       stages[1]->restart = true;
+     }},
+    {"a stage before a restart stores nothing", 5,
+     [](auto& f) {
+       auto& stages = Conv(f, 5).stages;
+       stages.push_back(std::make_unique<lbm::StageT>(*stages[0]));
+       stages[0]->out_f32 = -1;
+       stages[1]->restart = true;
+     }},
     {"unknown activation", 1,
      [](auto& f) { Stage(f, 1).activation = static_cast<lbm::Activation>(5); }},
     {"an epilogue has neither one number nor one per channel (or border class)", 1,
@@ -376,6 +394,15 @@ const Rule kCodesRules[] = {
        Stage(f, 1).codes.reset();
      }},
 
+    {"the smallest of floats is not to be had", 2,
+     [](auto& f) {
+       f.table.ops[2]->body.AsMaxPool()->input = 1;
+       f.table.ops[2]->body.AsMaxPool()->minimum = {1};
+     }},
+    {"not one bit for each channel's minimum", 2,
+     [](auto& f) { f.table.ops[2]->body.AsMaxPool()->minimum = {1, 0}; }},
+    {"the padding bits of the minimum are not zero", 3,
+     [](auto& f) { f.table.ops[3]->body.AsMaxPool()->minimum = {16}; }},
     {"max_pool wants f32, bits or codes", 2,
      [](auto& f) { f.table.ops[2]->body.AsMaxPool()->input = 0; }},
     {"padding is as large as the window", 2,

@@ -122,7 +122,9 @@ class PlainModel {
   // `border` is the convolution whose border classes a b may have.
   void RunStages(const std::vector<std::unique_ptr<lbm::StageT>>& stages, PlainTensor z,
                  const reference::Convolution* border = nullptr) {
+    const PlainTensor sum = z;
     for (const auto& stage : stages) {
+      if (stage->restart) z = sum;
       const auto at = [](const std::vector<float>& list, size_t i) {
         return list.size() == 1 ? list[0] : list[i];
       };
@@ -189,8 +191,12 @@ class PlainModel {
     const reference::Convolution shape = {x.h, x.w, x.c, 0, PlainWindow(*pool.window)};
     PlainTensor y = {x.n, shape.out_height(), shape.out_width(), x.c, {}};
     y.values.resize(y.n * y.image());
+    std::vector<uint8_t> minimum(x.c);
+    for (size_t c = 0; c < x.c && !pool.minimum.empty(); ++c)
+      minimum[c] = pool.minimum[c / 8] >> (c % 8) & 1;
     for (size_t n = 0; n < x.n; ++n)
-      reference::MaxPool(shape, x.values.data() + n * x.image(), y.values.data() + n * y.image());
+      reference::MaxPool(shape, x.values.data() + n * x.image(), y.values.data() + n * y.image(),
+                         minimum.data());
     tensors_[pool.output] = y;
   }
 

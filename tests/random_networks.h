@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "tests/model_builder.h"
@@ -192,11 +193,21 @@ class RandomNetwork {
         random_.Between(0, static_cast<int>(divisors.size()) - 1))];
   }
 
+  // Bits that say of which channels a max pooling takes the smallest; often none.
+  std::vector<uint8_t> AnyMinimum(const Value& x) {
+    std::vector<uint8_t> bits;
+    if (x.type == lbm::TensorType::F32 || random_.Chance(50)) return bits;
+    bits.resize(static_cast<size_t>(x.c + 7) / 8);
+    for (int c = 0; c < x.c; ++c)
+      if (random_.Chance(50)) bits[static_cast<size_t>(c) / 8] |= static_cast<uint8_t>(1 << c % 8);
+    return bits;
+  }
+
   void AddMaxPoolConcatOrEltwise(Value x) {
     const int choice = random_.Among({1, 2, 2, 3});
     if (choice == 1) {
       const Window w = AnyWindow(x);
-      x.tensor = file_.AddMaxPool(x.tensor, w);
+      x.tensor = file_.AddMaxPool(x.tensor, w, AnyMinimum(x));
       x.h = OutputHeight(w, x.h);
       x.w = OutputWidth(w, x.w);
       values_.push_back(x);
@@ -291,20 +302,22 @@ class RandomNetwork {
            other.c == y.c;
   }
 
-  // One or two stages that make tensors of y's shape. Scales that keep sums near 0, where signs
+  // One stage or several that make tensors of y's shape. Scales that keep sums near 0, where signs
   // change.
   template <typename Op>
   void AddStages(Op& op, Value y, int classes) {
     const size_t channels = static_cast<size_t>(y.c);
     const std::vector<Value> before = values_;
-    const int stages = random_.Chance(25) ? 2 : 1;
+    const int stages = random_.Chance(75) ? 1 : random_.Chance(70) ? 2 : random_.Between(3, 8);
+    bool stored = false;  // something of the stage before
     for (int i = 0; i < stages; ++i) {
       lbm::StageT& stage = file_.AddStage(op);
+      stage.restart = std::is_same_v<Op, lbm::ConvT> && stored && random_.Chance(40);
       std::vector<float> a, b;
       const float scale = random_.Among({1.0f, 0.01f, 1e-6f});
       if (random_.Chance(75)) a = RandomFloats(random_.Chance(80) ? channels : 1, scale, &random_);
       if (random_.Chance(75)) b = RandomFloats(random_.Chance(80) ? channels : 1, 1.0f, &random_);
-      if (i == 0 && classes > 0 && random_.Chance(70))
+      if ((i == 0 || stage.restart) && classes > 0 && random_.Chance(70))
         b = RandomFloats(channels * static_cast<size_t>(classes), 1.0f, &random_);
       if (!narrow_ && random_.Chance(20)) {
         for (const Value& other : before)
@@ -340,6 +353,7 @@ class RandomNetwork {
         codes.tensor = file_.StoreCodes(stage, inverse_step, codes.levels);
         values_.push_back(codes);
       }
+      stored = stage.out_f32 >= 0 || stage.out_sign >= 0 || stage.out_codes >= 0;
     }
   }
 

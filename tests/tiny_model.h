@@ -102,7 +102,7 @@ inline ModelFile TinyCodesModel() {
 // Tensors: 0 image u8 [1 4 4 2], 1 the stem's f32 [1 4 4 6], 2 codes by thresholds, 3 and 4 f32 and
 // bits [1 4 4 8] of those codes less 2, 5 codes of a convolution in 2 groups [1 4 4 8], 6 those of a
 // depthwise one, 7 [1 8 8 2] and 8 [1 2 2 2] of those, 9 bits upsampled [1 8 12 8], 10 and 11 f32
-// of depthwise convolutions, 12 pooled [1 1 1 8], 13 the output [1 1 1 4]. Ops: 0 fixed, 1
+// of depthwise convolutions, 12 pooled [1 1 1 8], 13 the output [1 1 1 4], 14 its bits before the affine. Ops: 0 fixed, 1
 // threshold, 2 integers of 3 bits on codes, 3 odd on codes in groups, 4 8-bit odd on codes,
 // depthwise, 5 depth to space, 6 max pool, 7 upsample, 8 signs on bits, depthwise, 9 ternary on
 // f32, depthwise, 10 pool, 11 float in groups.
@@ -142,7 +142,7 @@ inline ModelFile TinyOperatorsModel() {
   file.SetAffine(*stage, RandomFloats(8, 1e-3f, &random), RandomFloats(8, 1.0f, &random));
   const int filtered = file.StoreCodes(*stage, 7.0f, 7);
   file.AddMaxPool(file.AddDepthToSpace(filtered, 2, lbm::DepthOrder::ChannelFirst),
-                  SquareWindow(4, 4, 0));
+                  SquareWindow(4, 4, 0), {2});
 
   const int large = file.AddUpsample(signs, 2, 3);
   lbm::ConvT& binary = file.AddConv(large, {3, 3, 2, 3, 1, 1, 0, 0}, lbm::WeightKind::Sign, 8,
@@ -161,6 +161,9 @@ inline ModelFile TinyOperatorsModel() {
   stage = &file.AddStage(head);
   file.SetAffine(*stage, {}, RandomFloats(4, 1.0f, &random));
   file.AddOutput(file.StoreF32(*stage), "logits");
+  stage = &file.AddStage(head);
+  stage->restart = true;
+  file.StoreSign(*stage);
   file.table.labels = {"a", "b", "c", "d"};
   return file;
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "converter/bisect.h"
 #include "images/error.h"
 #include "kernels/numerics.h"
 
@@ -50,21 +51,6 @@ class Positions {
   const int direction_;
   int64_t first_ = 0, last_ = 0;
 };
-
-// The first position of [first, last] where `reached` holds, which holds from there on; last + 1
-// where it nowhere does.
-template <typename Reached>
-int64_t FirstReached(int64_t first, int64_t last, Reached reached) {
-  int64_t after = last + 1;
-  while (first < after) {
-    const int64_t middle = first + (after - first) / 2;
-    if (reached(middle))
-      after = middle;
-    else
-      first = middle + 1;
-  }
-  return after;
-}
 
 int DirectionOf(const Chain& chain, size_t channel, const std::string& where) {
   const int direction = chain.Direction(channel, where);

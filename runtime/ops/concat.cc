@@ -9,7 +9,8 @@
 namespace lbrt {
 namespace {
 
-constexpr uint32_t kMostInputs = OpTensors::kMostReads;
+constexpr uint32_t kMostInputs = 16;
+static_assert(kMostInputs <= OpTensors::kMostReads);
 
 Refusal Check(const OpView& view) {
   const lbm::Concat& concat = *view.op().body_as_Concat();

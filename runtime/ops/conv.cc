@@ -170,7 +170,7 @@ Refusal Check(const OpView& view) {
   const int64_t classes = BorderRows(window, x->shape.h).classes() *
                           int64_t{BorderColumns(window, x->shape.w).classes()};
   const bool fixed = conv.kind() == lbm::WeightKind::Fixed;
-  return CheckStages(view, *conv.stages(), result, fixed ? classes : 0);
+  return CheckStages(view, *conv.stages(), result, fixed ? classes : 0, true);
 }
 
 // A ring of zeros is worth having where it may be read: f32 weights visit valid taps only, bits
@@ -330,7 +330,7 @@ ConvState PrepareConvState(const OpView& view, const ConvView& c, const Kernels&
     state.acc_bytes = state.block * pixel_bytes;
   }
   state.acc_bytes = RoundUp(state.acc_bytes, kMemoryAlignment);
-  prepared->scratch_bytes = state.acc_bytes * (state.stages.needs_between() ? 2 : 1);
+  prepared->scratch_bytes = state.acc_bytes * (state.stages.needs_between ? 2 : 1);
   prepared->units = static_cast<size_t>(c.result.n) * c.out_h();
   prepared->macs = c.macs();
   prepared->weight_bytes = c.WeightBytes(view.file);

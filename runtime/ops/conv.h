@@ -71,7 +71,7 @@ struct ConvState {
   size_t acc_bytes;   // of the sums in the scratch; `between` of the stages lies behind them
 
   float* between(uint8_t* scratch) const {
-    return reinterpret_cast<float*>(scratch + (stages.needs_between() ? acc_bytes : 0));
+    return reinterpret_cast<float*>(scratch + (stages.needs_between ? acc_bytes : 0));
   }
 };
 

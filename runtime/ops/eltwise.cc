@@ -13,7 +13,7 @@ Refusal Check(const OpView& view) {
   const ArenaTensor* x = nullptr;
   if (Refusal r = CheckRead(view, eltwise.input(), &x)) return r;
   if (x->type == lbm::TensorType::U8) return {"eltwise wants f32, bits or codes"};
-  return CheckStages(view, *eltwise.stages(), x->shape, 0);
+  return CheckStages(view, *eltwise.stages(), x->shape, 0, false);
 }
 
 OpTensors Tensors(const lbm::Op& op, const ArenaTensor*) {
@@ -116,7 +116,7 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
   state.between_offset = static_cast<size_t>(prepared.scratch_bytes);
   // Lanes: `between` has the input's strides, so planes of the whole image; a block of rows of
   // each is used.
-  if (state.stages.needs_between())
+  if (state.stages.needs_between)
     prepared.scratch_bytes += lanes ? static_cast<uint64_t>(x.shape.h) * x.shape.w * x.shape.c * 4
                                     : uint64_t{state.block} * unit_bytes;
   prepared.units = static_cast<size_t>(x.shape.n) * state.height;

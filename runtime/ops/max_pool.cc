@@ -3,7 +3,8 @@
 //   in   x  f32, bits or codes [n h w c]
 //   out  y  the same type [n oh ow c]
 //
-// The largest of +-1 values is the OR of their bits.
+// The largest of +-1 values is the OR of their bits. Where a channel wants the smallest, its codes or
+// bits are flipped on the way in and out.
 #include <cstring>
 
 #include "runtime/ops/conv.h"
@@ -11,11 +12,24 @@
 namespace lbrt {
 namespace {
 
+// A bit a channel.
+Refusal CheckMinimum(const lbm::MaxPool& pool, const ArenaTensor& x) {
+  if (pool.minimum() == nullptr) return {};
+  const auto& bits = *pool.minimum();
+  const int64_t bytes = (int64_t{x.shape.c} + 7) / 8;
+  if (x.type == lbm::TensorType::F32) return {"the smallest of floats is not to be had"};
+  if (bits.size() != bytes) return {"not one bit for each channel's minimum", bytes, bits.size()};
+  if (x.shape.c % 8 != 0 && bits.Get(bits.size() - 1) >> (x.shape.c % 8) != 0)
+    return {"the padding bits of the minimum are not zero"};
+  return {};
+}
+
 Refusal Check(const OpView& view) {
   const lbm::MaxPool& pool = *view.op().body_as_MaxPool();
   const ArenaTensor* x = nullptr;
   if (Refusal r = CheckRead(view, pool.input(), &x)) return r;
   if (x->type == lbm::TensorType::U8) return {"max_pool wants f32, bits or codes"};
+  if (Refusal r = CheckMinimum(pool, *x)) return r;
   Shape result;
   if (Refusal r = CheckWindow(*pool.window(), kMaxPoolKernel, x->shape, x->shape.c, &result))
     return r;
@@ -36,6 +50,8 @@ struct State {
   Window window;
   Place in, out;
   size_t channels;
+  // Of codes [channels], of bits a pixel's bytes: ones where the smallest is wanted. Or null.
+  const uint8_t* flip;
   const Kernels* kernels;
 };
 
@@ -57,6 +73,7 @@ void Run(const void* state, const RunArguments& arguments, size_t begin, size_t 
   MaxPool<T> pool;
   pool.width = s.in.width;
   pool.channels = s.channels;
+  pool.flip = s.flip;
   pool.window = s.window;
   pool.window.stride_h = 1;
   pool.window.pad_top = pool.window.pad_bottom = 0;
@@ -72,12 +89,14 @@ void Run(const void* state, const RunArguments& arguments, size_t begin, size_t 
   }
 }
 
-void OrPixel(const uint8_t* from, size_t bytes, uint8_t* to) {
-  for (size_t i = 0; i < bytes; i += 2) {  // a pixel is 2 bytes, or a multiple of 4
-    uint16_t a, b;
+// A pixel is 2 bytes, or a multiple of 4.
+void OrPixel(const uint8_t* from, const uint8_t* flip, size_t bytes, uint8_t* to) {
+  for (size_t i = 0; i < bytes; i += 2) {
+    uint16_t a, b, f = 0;
     std::memcpy(&a, from + i, 2);
     std::memcpy(&b, to + i, 2);
-    b = static_cast<uint16_t>(a | b);
+    if (flip != nullptr) std::memcpy(&f, flip + i, 2);
+    b = static_cast<uint16_t>((a ^ f) | b);
     std::memcpy(to + i, &b, 2);
   }
 }
@@ -95,11 +114,27 @@ void RunBits(const void* state, const RunArguments& arguments, size_t begin, siz
       std::memset(to, 0, s.out.pixel);
       for (size_t y = rows.first; y < rows.first + rows.count; ++y)
         for (int i = 0; i < taps.size(); ++i)
-          OrPixel(arguments.arena + s.in.At(at.image, y, static_cast<size_t>(first + i)),
+          OrPixel(arguments.arena + s.in.At(at.image, y, static_cast<size_t>(first + i)), s.flip,
                   s.out.pixel, to);
+      for (size_t i = 0; s.flip != nullptr && i < s.out.pixel; ++i) to[i] ^= s.flip[i];
     }
     ZeroRing(arguments.arena, s.out, at.image, at.y);
   }
+}
+
+const uint8_t* Flip(const lbm::MaxPool& pool, const ArenaTensor& x, size_t pixel_bytes,
+                    Allocator& allocator) {
+  if (pool.minimum() == nullptr) return nullptr;
+  const auto& bits = *pool.minimum();
+  uint8_t* flip = allocator.Take<uint8_t>(pixel_bytes);
+  for (size_t i = 0; flip != nullptr && i < pixel_bytes; ++i) {
+    const auto bit = [&](size_t c) { return bits.Get(static_cast<uint32_t>(c / 8)) >> (c % 8) & 1; };
+    if (x.type == lbm::TensorType::Bits)
+      flip[i] = i < bits.size() ? bits.Get(static_cast<uint32_t>(i)) : 0;
+    else
+      flip[i] = i < static_cast<size_t>(x.shape.c) && bit(i) != 0 ? 255 : 0;
+  }
+  return flip;
 }
 
 PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
@@ -110,6 +145,7 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
   state.in = PlaceOf(x);
   state.out = PlaceOf(view.tensors[from.output()]);
   state.channels = static_cast<size_t>(x.shape.c);
+  state.flip = Flip(from, x, state.out.pixel, memory.allocator);
   state.kernels = &kernels;
 
   PreparedOp prepared;

@@ -64,6 +64,10 @@ Refusal CheckNumbers(const FileView& file, const lbm::Stage& stage, int64_t chan
   return {};
 }
 
+bool StoresNothing(const lbm::Stage& stage) {
+  return stage.out_f32() == -1 && stage.out_sign() == -1 && stage.out_codes() == -1;
+}
+
 Refusal MakeResults(const OpView& view, const lbm::Stage& stage, const Shape& result) {
   if (stage.out_f32() != -1)
     if (Refusal r = MakeTensor(view, stage.out_f32(), lbm::TensorType::F32, result)) return r;
@@ -77,6 +81,39 @@ Refusal MakeResults(const OpView& view, const lbm::Stage& stage, const Shape& re
 
 Place PlaceOrNowhere(const OpView& view, int32_t tensor) {
   return tensor < 0 ? Place{} : PlaceOf(view.tensors[tensor]);
+}
+
+void PreparePlaces(const OpView& view, const lbm::Stage& from, Stages::Stage* stage) {
+  stage->add = PlaceOrNowhere(view, from.add());
+  stage->base = PlaceOrNowhere(view, from.base());
+  stage->out = PlaceOrNowhere(view, from.out_f32());
+  stage->bits = PlaceOrNowhere(view, from.out_sign());
+  stage->codes = PlaceOrNowhere(view, from.out_codes());
+}
+
+Activation ActivationOf(lbm::Activation activation) {
+  switch (activation) {
+    case lbm::Activation::None: break;
+    case lbm::Activation::Relu: return Activation::kRelu;
+    case lbm::Activation::Hardtanh: return Activation::kHardtanh;
+    case lbm::Activation::ClipUnit: return Activation::kClipUnit;
+    case lbm::Activation::PRelu: return Activation::kPRelu;
+  }
+  return Activation::kNone;
+}
+
+void PrepareNumbers(const FileView& file, const lbm::Stage& from, size_t channels,
+                    Stages::Stage* stage, Allocator& allocator) {
+  stage->activation = ActivationOf(from.activation());
+  if (from.codes() != nullptr) {
+    stage->inverse_step = from.codes()->inverse_step();
+    stage->levels = from.codes()->levels();
+  }
+  if (from.slopes() != nullptr)
+    stage->slopes = FloatsPerChannel(file, from.slopes(), 0.0f, channels, allocator);
+  if (from.a() == nullptr && from.b() == nullptr && from.base() == -1) return;
+  stage->a = FloatsPerChannel(file, from.a(), 1.0f, channels, allocator);
+  if (from.base() == -1) stage->b = FloatsPerChannel(file, from.b(), 0.0f, channels, allocator);
 }
 
 template <typename T>
@@ -112,12 +149,18 @@ void RunOnBase(const Kernels& kernels, EpilogueRows e, const float* base, size_t
 }  // namespace
 
 Refusal CheckStages(const OpView& view, const StageList& stages, const Shape& result,
-                    int64_t border_classes) {
+                    int64_t border_classes, bool may_restart) {
   if (stages.size() < 1 || stages.size() > kMaxStages)
-    return {"an epilogue has one or two stages", kMaxStages, stages.size()};
+    return {"an epilogue has too few or too many stages", kMaxStages, stages.size()};
   for (uint32_t i = 0; i < stages.size(); ++i) {
     const lbm::Stage& stage = *stages.Get(i);
-    if (Refusal r = CheckNumbers(view.file, stage, result.c, i == 0 ? border_classes : 0)) return r;
+    if (stage.restart() && (i == 0 || !may_restart))
+      return {"a stage restarts that is the first, or no convolution's"};
+    if (stage.restart() && StoresNothing(*stages.Get(i - 1)))
+      return {"a stage before a restart stores nothing"};
+    if (Refusal r = CheckNumbers(view.file, stage, result.c,
+                                 i == 0 || stage.restart() ? border_classes : 0))
+      return r;
     if (stage.base() != -1) {
       if (stage.b() != nullptr) return {"an affine has both a base and a b"};
       if (Refusal r = CheckOperand(view, stage.base(), result, "a base must be f32",
@@ -129,9 +172,7 @@ Refusal CheckStages(const OpView& view, const StageList& stages, const Shape& re
                                    "what is added has another shape than the result"))
         return r;
   }
-  const lbm::Stage& last = *stages.Get(stages.size() - 1);
-  if (last.out_f32() == -1 && last.out_sign() == -1 && last.out_codes() == -1)
-    return {"the last stage stores nothing"};
+  if (StoresNothing(*stages.Get(stages.size() - 1))) return {"the last stage stores nothing"};
   for (const lbm::Stage* stage : stages)
     if (Refusal r = MakeResults(view, *stage, result)) return r;
   return {};
@@ -161,38 +202,24 @@ Stages PrepareStages(const OpView& view, const StageList& list, const Shape& res
   stages.width = static_cast<size_t>(result.w);
   stages.count = list.size();
   stages.kernels = &kernels;
-  for (size_t i = 0; i < stages.count; ++i) {
-    const lbm::Stage& from = *list.Get(static_cast<uint32_t>(i));
-    Stages::Stage& stage = stages.stage[i];
-    switch (from.activation()) {
-      case lbm::Activation::None: stage.activation = Activation::kNone; break;
-      case lbm::Activation::Relu: stage.activation = Activation::kRelu; break;
-      case lbm::Activation::Hardtanh: stage.activation = Activation::kHardtanh; break;
-      case lbm::Activation::ClipUnit: stage.activation = Activation::kClipUnit; break;
-      case lbm::Activation::PRelu: stage.activation = Activation::kPRelu; break;
+  auto* made = allocator.Take<Stages::Stage>(stages.count);
+  stages.stage = made;
+  for (uint32_t i = 0; i < stages.count; ++i) {
+    const lbm::Stage& from = *list.Get(i);
+    Stages::Stage stage;
+    stage.restart = from.restart();
+    stage.hands_on = i + 1 < stages.count && !list.Get(i + 1)->restart();
+    PrepareNumbers(view.file, from, stages.channels, &stage, allocator);
+    PreparePlaces(view, from, &stage);
+    if (stage.hands_on && !stage.out.used()) stages.needs_between = true;
+    if (from.b() != nullptr && from.b()->count() > stages.channels) {
+      if (lanes) {
+        stage.b_lanes = LaneTable(ys, xs, stage.b, stages.channels, stages.channels, allocator);
+      } else {
+        stage.b_pixels = PixelTable(ys, xs, stage.b, stages.channels, allocator);
+      }
     }
-    stage.add = PlaceOrNowhere(view, from.add());
-    stage.out = PlaceOrNowhere(view, from.out_f32());
-    stage.bits = PlaceOrNowhere(view, from.out_sign());
-    stage.base = PlaceOrNowhere(view, from.base());
-    stage.codes = PlaceOrNowhere(view, from.out_codes());
-    if (from.codes() != nullptr) {
-      stage.inverse_step = from.codes()->inverse_step();
-      stage.levels = from.codes()->levels();
-    }
-    if (from.slopes() != nullptr)
-      stage.slopes =
-          FloatsPerChannel(view.file, from.slopes(), 0.0f, stages.channels, allocator);
-    if (from.a() == nullptr && from.b() == nullptr && !stage.base.used()) continue;
-    stage.a = FloatsPerChannel(view.file, from.a(), 1.0f, stages.channels, allocator);
-    if (stage.base.used()) continue;
-    stage.b = FloatsPerChannel(view.file, from.b(), 0.0f, stages.channels, allocator);
-    if (from.b() == nullptr || from.b()->count() <= stages.channels) continue;
-    if (lanes) {
-      stage.b_lanes = LaneTable(ys, xs, stage.b, stages.channels, stages.channels, allocator);
-    } else {
-      stage.b_pixels = PixelTable(ys, xs, stage.b, stages.channels, allocator);
-    }
+    if (made != nullptr) made[i] = stage;
   }
   return stages;
 }
@@ -200,8 +227,16 @@ Stages PrepareStages(const OpView& view, const StageList& list, const Shape& res
 void Stages::RunRows(uint8_t* arena, size_t n, size_t y, size_t x, size_t pixels,
                      const int32_t* sums, const float* values, size_t in_stride,
                      float* between) const {
+  const int32_t* const first_sums = sums;
+  const float* const first_values = values;
+  const size_t first_stride = in_stride;
   for (size_t i = 0; i < count; ++i) {
     const Stage& s = stage[i];
+    if (s.restart) {
+      sums = first_sums;
+      values = first_values;
+      in_stride = first_stride;
+    }
     EpilogueRows e;
     e.sums = sums;
     e.values = values;
@@ -217,9 +252,9 @@ void Stages::RunRows(uint8_t* arena, size_t n, size_t y, size_t x, size_t pixels
     e.residual_stride = s.add.pixel / sizeof(float);
     e.out = At<float>(arena, s.out, n, y, x);
     e.out_stride = s.out.pixel / sizeof(float);
-    if (e.out == nullptr && i + 1 < count) {
+    if (e.out == nullptr && s.hands_on) {
       e.out = between;
-      e.out_stride = in_stride;
+      e.out_stride = first_stride;
     }
     e.bits = At<uint8_t>(arena, s.bits, n, y, x);
     e.bits_stride = s.bits.pixel;
@@ -240,8 +275,16 @@ void Stages::RunRows(uint8_t* arena, size_t n, size_t y, size_t x, size_t pixels
 
 void Stages::RunLanes(uint8_t* arena, size_t n, size_t y, size_t rows, const int32_t* sums,
                       const float* values, size_t in_plane, float* between) const {
+  const int32_t* const first_sums = sums;
+  const float* const first_values = values;
+  const size_t first_plane = in_plane;
   for (size_t i = 0; i < count; ++i) {
     const Stage& s = stage[i];
+    if (s.restart) {
+      sums = first_sums;
+      values = first_values;
+      in_plane = first_plane;
+    }
     EpilogueLanes e;
     e.sums = sums;
     e.values = values;
@@ -257,9 +300,9 @@ void Stages::RunLanes(uint8_t* arena, size_t n, size_t y, size_t rows, const int
     e.residual_plane = s.add.plane / sizeof(float);
     e.out = At<float>(arena, s.out, n, y, 0);
     e.out_plane = s.out.plane / sizeof(float);
-    if (e.out == nullptr && i + 1 < count) {
+    if (e.out == nullptr && s.hands_on) {
       e.out = between;
-      e.out_plane = in_plane;
+      e.out_plane = first_plane;
     }
     e.bits = At<uint8_t>(arena, s.bits, n, y, 0);
     e.bits_row_bytes = s.bits.row;

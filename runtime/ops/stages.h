@@ -1,4 +1,4 @@
-// The epilogue of an op: one or two stages of affine (onto numbers or onto a tensor, `base`),
+// The epilogue of an op: stages of affine (onto numbers or onto a tensor, `base`),
 // addition, activation and stores (schema/lbm.fbs, table Stage), on a tile in the scratch or on a
 // tensor.
 #pragma once
@@ -8,12 +8,12 @@
 namespace lbrt {
 
 using StageList = flatbuffers::Vector<flatbuffers::Offset<lbm::Stage>>;
-inline constexpr size_t kMaxStages = 2;
+inline constexpr size_t kMaxStages = 8;
 
-// `border_classes` is how many rows a border-dependent b has; 0 where none is allowed. Makes the
-// tensors the stages store.
+// `border_classes` is how many rows a border-dependent b has; 0 where none is allowed. Only where
+// the stages' input outlives them may they restart. Makes the tensors the stages store.
 Refusal CheckStages(const OpView& view, const StageList& stages, const Shape& result,
-                    int64_t border_classes);
+                    int64_t border_classes, bool may_restart);
 
 // In lanes order the signs of a pixel's channels are collected in one 64-bit word.
 inline constexpr int64_t kMostLanesChannels = 64;
@@ -29,6 +29,8 @@ struct Stages {
     const float* b = nullptr;
     const float* const* const* b_pixels = nullptr;  // rows order: [y][x] -> [channels]
     const float* const* b_lanes = nullptr;          // lanes order: [y] -> [channels][width]
+    bool restart = false;    // takes the input, not the z of the stage before
+    bool hands_on = false;   // the next stage takes its z
     Activation activation = Activation::kNone;
     const float* slopes = nullptr;  // [channels], of a PReLU
     float inverse_step = 1;         // of codes
@@ -36,12 +38,11 @@ struct Stages {
     Place add, base, out, bits, codes;
   };
   size_t channels = 0, width = 0, count = 0;
-  Stage stage[kMaxStages];
-  const Kernels* kernels = nullptr;
-
+  const Stage* stage = nullptr;  // [count]
   // Whether a stage hands on values that no tensor receives: then the runs need `between`, a
   // scratch of the input's strides.
-  bool needs_between() const { return count == 2 && !stage[0].out.used(); }
+  bool needs_between = false;
+  const Kernels* kernels = nullptr;
 
   // `pixels` pixels from (y, x) of image n. Exactly one of sums and values is the input.
   void RunRows(uint8_t* arena, size_t n, size_t y, size_t x, size_t pixels, const int32_t* sums,
