@@ -98,6 +98,17 @@ std::vector<flatbuffers::Offset<lbm::Stage>> Emission::Stages(const LoweredGraph
   return stages;
 }
 
+lbm::Floats Emission::AddThresholds(const GraphNode& threshold) {
+  const auto channels = static_cast<size_t>(threshold.channels);
+  std::vector<float> shared;
+  bool same = true;
+  for (size_t i = 0; i < threshold.thresholds.size(); ++i) {
+    same = same && threshold.thresholds[i] == threshold.thresholds[i / channels * channels];
+    if (i % channels == 0) shared.push_back(threshold.thresholds[i]);
+  }
+  return segments_.AddAll(same ? shared : threshold.thresholds);
+}
+
 flatbuffers::Offset<lbm::Stage> Emission::AddStage(const LoweredGraph::Stage& stage) {
   std::optional<lbm::Floats> a, b, slopes;
   if (stage.affine >= 0) {
@@ -119,15 +130,24 @@ flatbuffers::Offset<lbm::Stage> Emission::AddStage(const LoweredGraph::Stage& st
     }
   }
   std::optional<lbm::Quantizer> codes;
+  std::optional<lbm::Floats> thresholds;
+  uint8_t threshold_levels = 0;
   if (stage.out_codes >= 0) {
     const GraphNode& quantize = node(stage.out_codes);
-    codes.emplace(quantize.inverse_step, static_cast<uint8_t>(quantize.levels));
+    const auto levels = static_cast<uint8_t>(quantize.levels);
+    if (quantize.op == GraphOp::kThreshold) {
+      thresholds = AddThresholds(quantize);
+      threshold_levels = levels;
+    } else {
+      codes.emplace(quantize.inverse_step, levels);
+    }
   }
   return lbm::CreateStage(builder_, a ? &*a : nullptr, b ? &*b : nullptr, TensorOrNone(stage.add),
                           static_cast<lbm::Activation>(activation), TensorOrNone(stage.out_f32),
                           TensorOrNone(stage.out_sign), TensorOrNone(stage.base),
                           slopes ? &*slopes : nullptr, TensorOrNone(stage.out_codes),
-                          codes ? &*codes : nullptr, stage.restart);
+                          codes ? &*codes : nullptr, stage.restart,
+                          thresholds ? &*thresholds : nullptr, threshold_levels);
 }
 
 }  // namespace lbrt

@@ -53,6 +53,7 @@ class Emission {
   int32_t TensorOrNone(int value) const;   // -1 for -1
   std::vector<uint32_t> Planes(const LoweredGraph::Op& op);
   std::vector<flatbuffers::Offset<lbm::Stage>> Stages(const LoweredGraph::Op& op);
+  lbm::Floats AddThresholds(const GraphNode& threshold);  // once where all channels have the same
 
  private:
   flatbuffers::Offset<lbm::Stage> AddStage(const LoweredGraph::Stage& stage);

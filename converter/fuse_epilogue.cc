@@ -98,20 +98,29 @@ std::string Append(LoweredGraph& lowered, int p, int x, const Stage& next) {
   return {};
 }
 
-// Joins the eltwise op `e` to the op that makes its input, or, for an addition, the other operand:
-// the later one of the two, since then the other is there already.
+// The op as a stage of one step, or of signs or codes.
+Stage AsStage(const Op& op) {
+  if (!op.stages.empty()) return op.stages[0];
+  Stage stage;
+  stage.out_codes = op.body[0];  // by thresholds
+  return stage;
+}
+
+// Joins the eltwise or threshold op `e` to the op that makes its input, or, for an addition, the
+// other operand: the later one of the two, since then the other is there already.
 bool Fuse(LoweredGraph& lowered, int e) {
   const Op op = lowered.ops[static_cast<size_t>(e)];
   struct Choice {
     int producer, x, add;
   };
-  const int input = op.inputs[0], add = op.stages[0].add;
+  const Stage own = AsStage(op);
+  const int input = op.inputs[0], add = own.add;
   std::vector<Choice> choices = {{ProducerOf(lowered, input), input, add}};
   if (add >= 0) choices.push_back({ProducerOf(lowered, add), add, input});
   std::stable_sort(choices.begin(), choices.end(),
                    [](const Choice& a, const Choice& b) { return a.producer > b.producer; });
   for (const Choice& choice : choices) {
-    Stage next = op.stages[0];
+    Stage next = own;
     next.add = choice.add;
     std::string why_not = Append(lowered, choice.producer, choice.x, next);
     if (why_not.empty()) {
@@ -136,7 +145,8 @@ bool FuseEpilogue(LoweredGraph& lowered) {
     const int e = ProducerOf(lowered, node);
     if (e < 0) continue;
     const Op& op = lowered.ops[static_cast<size_t>(e)];
-    if (op.kind == &kinds::kEltwise && op.nodes.size() == 1) changed |= Fuse(lowered, e);
+    const bool joins = op.kind == &kinds::kEltwise || op.kind == &kinds::kThreshold;
+    if (joins && op.nodes.size() == 1) changed |= Fuse(lowered, e);
   }
   return changed;
 }

@@ -31,7 +31,8 @@ bool IsMonotone(const GraphNode& node) {
          std::ranges::all_of(node.a, [](float slope) { return slope >= 0; });
 }
 bool MakesCodes(const GraphNode& node) {
-  return node.op == GraphOp::kSign || node.op == GraphOp::kQuantize;
+  return node.op == GraphOp::kSign || node.op == GraphOp::kQuantize ||
+         node.op == GraphOp::kThreshold;
 }
 size_t CountAffines(const LoweredGraph& lowered, const Chain& chain) {
   return static_cast<size_t>(std::ranges::count_if(
@@ -244,6 +245,7 @@ class Hoister {
       const auto all = static_cast<size_t>(step.channels);
       step.a = Slice(step.a, all, begin, static_cast<size_t>(channels));
       step.b = Slice(step.b, all, begin, static_cast<size_t>(channels));
+      step.thresholds = Slice(step.thresholds, all, begin, static_cast<size_t>(channels));
       step.height = height;
       step.width = width;
       step.channels = channels;

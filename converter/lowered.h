@@ -25,7 +25,7 @@ struct LoweredGraph {
     int activation = -1;  // the kActivation or kPRelu node
     int out_f32 = -1;     // the value that z is
     int out_sign = -1;    // the kSign node of z
-    int out_codes = -1;   // the kQuantize node of z
+    int out_codes = -1;   // the kQuantize or kThreshold node of z
     bool restart = false;  // begins with what the body makes, not with the z of the stage before
   };
 

@@ -11,8 +11,10 @@ using Op = LoweredGraph::Op;
 bool SameCodes(const LoweredGraph& lowered, const Op& a, const Op& b) {
   if (a.nodes.size() != 1 || b.nodes.size() != 1 || a.inputs != b.inputs) return false;
   const GraphNode &x = lowered.node(a.nodes[0]), &y = lowered.node(b.nodes[0]);
-  if (x.op != GraphOp::kSign && x.op != GraphOp::kQuantize) return false;
-  return x.op == y.op && x.levels == y.levels && x.inverse_step == y.inverse_step;
+  if (x.op != GraphOp::kSign && x.op != GraphOp::kQuantize && x.op != GraphOp::kThreshold)
+    return false;
+  return x.op == y.op && x.levels == y.levels && x.inverse_step == y.inverse_step &&
+         x.thresholds == y.thresholds;
 }
 
 }  // namespace

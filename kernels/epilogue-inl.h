@@ -103,7 +103,7 @@ HWY_INLINE void StoreMask(D d, hn::Mask<D> mask, uint8_t* bits, size_t c) {
 // Pixel p: channels from c on, a multiple of the vector's, in whole vectors; returns the first that
 // is left.
 template <class D, class S>
-HWY_INLINE size_t EpilogueRowVectors(D d, S steps, const lbrt::EpilogueRows& e, size_t p, size_t c) {
+HWY_INLINE size_t EpilogueVectors(D d, S steps, const lbrt::EpilogueRows& e, size_t p, size_t c) {
   const size_t lanes = hn::Lanes(d), channels = e.channels;
   const Bounds bounds = BoundsOf(e.activation);
   const auto low = hn::Set(d, bounds.low), high = hn::Set(d, bounds.high);
@@ -134,9 +134,9 @@ HWY_INLINE size_t EpilogueRowVectors(D d, S steps, const lbrt::EpilogueRows& e, 
 template <class S>
 HWY_INLINE void EpilogueRowsWith(S steps, const lbrt::EpilogueRows& e) {
   for (size_t p = 0; p < e.pixels; ++p) {
-    size_t c = EpilogueRowVectors(hn::ScalableTag<float>(), steps, e, p, 0);
+    size_t c = EpilogueVectors(hn::ScalableTag<float>(), steps, e, p, 0);
     if (c == e.channels && c % 32 == 0) continue;
-    c = EpilogueRowVectors(hn::CappedTag<float, 4>(), steps, e, p, c);
+    c = EpilogueVectors(hn::CappedTag<float, 4>(), steps, e, p, c);
     uint8_t* bits = e.bits != nullptr ? e.bits + p * e.bits_stride : nullptr;
     if (bits != nullptr) {  // the bytes that whole vectors did not fill
       const size_t filled = (c + 7) / 8;

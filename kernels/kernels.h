@@ -197,7 +197,7 @@ struct EpilogueLanes : Epilogue {
 };
 
 // code = how many of the channel's ascending thresholds count: floats, t <= x; integers, t < x,
-// where x = sum ^ flip[c], so that codes may fall as the sum rises. bits = code > 0. Rows order; one
+// where x = sum ^ flip[c], so that codes may fall as sums rise. bits = code > 0. Rows order; one
 // of bits and codes is wanted, bits of one level only.
 template <typename T>  // int32_t or float
 struct ThresholdRows {

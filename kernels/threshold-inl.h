@@ -33,54 +33,67 @@ HWY_INLINE V CountWhere(M mask, V count) {
 #endif
 }
 
-// All pixels of one vector of channels, from c on. kLevels is how many levels there are, whose
-// thresholds stay in registers, or 0: any number.
+// All pixels, in whole vectors of channels from c on, a multiple of the vector's; returns the first
+// channel that is left. kLevels is how many levels there are, whose thresholds stay in registers,
+// or 0: any number.
 template <size_t kLevels, class D, typename T>
-HWY_INLINE void ThresholdChannels(D d, const ThresholdRows<T>& r, size_t c) {
+HWY_INLINE size_t ThresholdVectors(D d, const ThresholdRows<T>& r, size_t c) {
   const hn::RebindToSigned<D> di;
   const hn::Rebind<uint8_t, D> d8;
-  const auto threshold = [&](size_t level) HWY_ATTR {
-    const T* row = r.thresholds + level * r.level_stride;
-    return r.level_stride == 1 ? hn::Set(d, *row) : hn::LoadU(d, row + c);
-  };
-  const auto flip = r.flip != nullptr ? hn::LoadU(di, r.flip + c) : hn::Zero(di);
-  const auto first = threshold(0);
-  const auto second = kLevels > 1 ? threshold(1) : first;
-  const auto third = kLevels > 2 ? threshold(2) : first;
+  // Copies, for bytes that are stored could be these.
+  const size_t lanes = hn::Lanes(d), channels = r.channels, pixels = r.pixels, levels = r.levels;
+  const size_t in_stride = r.in_stride, bits_stride = r.bits_stride, level_stride = r.level_stride;
+  const size_t codes_stride = r.codes_stride;
+  const T* thresholds = r.thresholds;
   const auto one_more = [&](auto x, auto t, auto count) HWY_ATTR {
     return CountWhere(hn::RebindMask(di, Counts(d, x, t)), count);
   };
-  for (size_t p = 0; p < r.pixels; ++p) {
-    auto x = hn::LoadU(d, r.in + p * r.in_stride + c);
-    if constexpr (!std::is_same_v<T, float>) x = hn::Xor(x, flip);
-    if (kLevels == 1 && r.bits != nullptr) {
-      StoreMask(d, Counts(d, x, first), r.bits + p * r.bits_stride, c);
-      continue;
-    }
-    auto count = one_more(x, first, hn::Zero(di));
-    if constexpr (kLevels > 1) count = one_more(x, second, count);
-    if constexpr (kLevels > 2) count = one_more(x, third, count);
-    if constexpr (kLevels == 0) {
-      for (size_t level = 1; level < r.levels; ++level) {
-        count = one_more(x, threshold(level), count);
+  for (; c + lanes <= channels; c += lanes) {
+    const auto threshold = [&](size_t level) HWY_ATTR {
+      const T* row = thresholds + level * level_stride;
+      return level_stride == 1 ? hn::Set(d, *row) : hn::LoadU(d, row + c);
+    };
+    const auto flip = r.flip != nullptr ? hn::LoadU(di, r.flip + c) : hn::Zero(di);
+    const auto first = threshold(0);
+    const auto second = kLevels > 1 ? threshold(1) : first;
+    const auto third = kLevels > 2 ? threshold(2) : first;
+    const T* in = r.in + c;
+    uint8_t* codes = r.codes;
+    uint8_t* bits = r.bits;
+    for (size_t p = 0; p < pixels; ++p, in += in_stride) {
+      auto x = hn::LoadU(d, in);
+      if constexpr (!std::is_same_v<T, float>) x = hn::Xor(x, flip);
+      if (kLevels == 1 && bits != nullptr) {
+        StoreMask(d, Counts(d, x, first), bits, c);
+        bits += bits_stride;
+        continue;
       }
+      auto count = one_more(x, first, hn::Zero(di));
+      if constexpr (kLevels > 1) count = one_more(x, second, count);
+      if constexpr (kLevels > 2) count = one_more(x, third, count);
+      if constexpr (kLevels == 0) {
+        for (size_t level = 1; level < levels; ++level) {
+          count = one_more(x, threshold(level), count);
+        }
+      }
+      hn::StoreU(hn::DemoteTo(d8, count), d8, codes + c);
+      codes += codes_stride;
     }
-    hn::StoreU(hn::DemoteTo(d8, count), d8, r.codes + p * r.codes_stride + c);
   }
+  return c;
 }
 
 template <size_t kLevels, typename T>
 HWY_INLINE void ThresholdRowsWith(const ThresholdRows<T>& r) {
-  const hn::ScalableTag<T> d;
-  const size_t lanes = hn::Lanes(d), whole = r.channels / lanes * lanes;
-  for (size_t c = 0; c < whole; c += lanes) ThresholdChannels<kLevels>(d, r, c);
-  if (r.bits != nullptr) {  // the bytes that whole vectors did not fill
-    const size_t filled = (whole + 7) / 8;
+  size_t c = ThresholdVectors<kLevels>(hn::ScalableTag<T>(), r, 0);
+  if (c < r.channels) c = ThresholdVectors<kLevels>(hn::CappedTag<T, 4>(), r, c);
+  const size_t filled = (c + 7) / 8, bytes = PixelBytes(r.channels);
+  if (r.bits != nullptr && filled < bytes) {  // the bytes that whole vectors did not fill
     for (size_t p = 0; p < r.pixels; ++p) {
-      std::memset(r.bits + p * r.bits_stride + filled, 0, PixelBytes(r.channels) - filled);
+      std::memset(r.bits + p * r.bits_stride + filled, 0, bytes - filled);
     }
   }
-  scalar::ThresholdRange(r, whole, r.channels);
+  if (c < r.channels) scalar::ThresholdRange(r, c, r.channels);
 }
 
 template <typename T>

@@ -33,9 +33,10 @@ enum Feature : uint64_t {
   kFeatureUpsample = 1u << 20,
   kFeatureDepthToSpace = 1u << 21,
   kFeatureLongEpilogues = 1u << 22,  // more than 2 stages, and restarts
-  kFeatureMinimum = 1u << 23
+  kFeatureMinimum = 1u << 23,
+  kFeatureStageThresholds = 1u << 24
 };
-inline constexpr uint64_t kKnownFeatures = (1u << 24) - 1;
+inline constexpr uint64_t kKnownFeatures = (1u << 25) - 1;
 
 // The features of an op's epilogue.
 template <typename Stages>
@@ -44,6 +45,7 @@ uint64_t StageFeatures(const Stages& stages) {
   if (stages.size() > 2) features |= kFeatureLongEpilogues;
   for (const Stage* stage : stages) {
     if (stage->restart()) features |= kFeatureLongEpilogues;
+    if (stage->thresholds() != nullptr) features |= kFeatureStageThresholds;
     if (stage->base() != -1 || stage->slopes() != nullptr ||
         stage->activation() > Activation::Hardtanh)
       features |= kFeatureEpilogues2;

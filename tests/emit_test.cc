@@ -86,7 +86,9 @@ TEST(Emit, HeaderTableAndSegmentsAreWhereTheyShouldBe) {
   EXPECT_EQ(std::memcmp(file.data(), "LBM1", 4), 0);
   EXPECT_EQ(header.version, 1u);
   EXPECT_EQ(header.features, lbm::kKnownFeatures & ~(lbm::kFeatureWeightedWeights |
-                                                     lbm::kFeaturePrograms));
+                                                     lbm::kFeaturePrograms | lbm::kFeatureMinimum |
+                                                     lbm::kFeatureThreshold |
+                                                     lbm::kFeatureLongEpilogues));
   EXPECT_EQ(header.table_offset % 16, 0u);
   EXPECT_EQ(header.header_crc, lbm::Crc32c(&header, 28));
   EXPECT_EQ(header.table_crc, lbm::Crc32c(file.data() + header.table_offset, header.table_size));

@@ -118,7 +118,7 @@ TEST_F(LbbenchTest, RowsOfEachKindAreTimedAndNoneIsWrong) {
   const std::string figures = folder_ / "figures.json";
   const ProgramResult result =
       Run({"--filter",
-           "dot_tile/(16@32|32@16)|codes/64x64|max_pool_codes|threshold|precision.*w1$",
+           "dot_tile/(16@32|32@16)|codes/64x64|max_pool_codes|threshold|signs|precision.*w1$",
            "--rounds", "1", "--json", figures});
   ASSERT_EQ(result.status, 0) << result.error;
   const json table = json::parse(TextOfFile(figures));
@@ -130,7 +130,9 @@ TEST_F(LbbenchTest, RowsOfEachKindAreTimedAndNoneIsWrong) {
   for (const json& row : table["networks"]) names.insert(row["name"]);
   for (const char* name :
        {"kernel/dot_tile/16@32/w2", "kernel/dot_tile/32@16/w2", "kernel/epilogue_rows/codes/64x64/4",
-        "kernel/max_pool_codes/64@56", "kernel/threshold/64@56/16", "kernel/threshold/64@56/256",
+        "kernel/max_pool_codes/64@56", "kernel/epilogue_rows/signs/64x64",
+        "kernel/threshold_sums/signs/64x64", "kernel/threshold_sums/codes/64x64/16", "kernel/threshold/64@56/16",
+        "kernel/threshold/64@56/256",
         "network/any-precision/resnet20/i24/w1"})
     EXPECT_EQ(names.count(name), 1u) << name;
 }

@@ -217,6 +217,12 @@ struct ModelFile {
     stage.codes = std::make_unique<lbm::Quantizer>(inverse_step, static_cast<uint8_t>(levels));
     return stage.out_codes = AddTensor(lbm::TensorType::Codes);
   }
+  // `thresholds` [levels][channels], or [levels].
+  int StoreCounts(lbm::StageT& stage, int levels, const std::vector<float>& thresholds) {
+    stage.thresholds = std::make_unique<lbm::Floats>(AddFloats(thresholds));
+    stage.threshold_levels = static_cast<uint8_t>(levels);
+    return stage.out_codes = AddTensor(lbm::TensorType::Codes);
+  }
   void SetPRelu(lbm::StageT& stage, const std::vector<float>& slopes) {
     stage.activation = lbm::Activation::PRelu;
     stage.slopes = std::make_unique<lbm::Floats>(AddFloats(slopes));

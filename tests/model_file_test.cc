@@ -261,6 +261,21 @@ const Rule kRules[] = {
        while (Conv(f, 1).stages.size() < 9)
          Conv(f, 1).stages.push_back(std::make_unique<lbm::StageT>(Stage(f, 1)));
      }},
+    {"codes of both a quantizer and thresholds", 1,
+     [](auto& f) {
+       f.StoreCounts(Stage(f, 1), 1, {0.0f});
+       Stage(f, 1).codes = std::make_unique<lbm::Quantizer>(1.0f, 1);
+     }},
+    {"codes without a quantizer, or a quantizer without codes", 1,
+     [](auto& f) {
+       f.StoreCounts(Stage(f, 1), 1, {0.0f});
+       Stage(f, 1).out_codes = -1;
+     }},
+    {"the thresholds of a channel do not ascend", 1,
+     [](auto& f) { f.StoreCounts(Stage(f, 1), 2, {0.5f, 0.25f}); }},
+    {"thresholds of no level", 1, [](auto& f) { f.StoreCounts(Stage(f, 1), 0, {0.5f}); }},
+    {"levels of thresholds that there are none of", 1,
+     [](auto& f) { Stage(f, 1).threshold_levels = 2; }},
     {"a stage restarts that is the first, or no convolution's", 1,
      [](auto& f) { Stage(f, 1).restart = true; }},
     {"a stage restarts that is the first, or no convolution's", 4,

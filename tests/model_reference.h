@@ -160,6 +160,10 @@ class PlainModel {
       }
       if (stage->out_codes >= 0) {
         PlainTensor& codes = tensors_[static_cast<size_t>(stage->out_codes)] = z;
+        if (stage->thresholds) {
+          Count(*stage->thresholds, stage->threshold_levels, codes);
+          continue;
+        }
         for (float& value : codes.values)
           value = ActivationCode(value, stage->codes->inverse_step(), stage->codes->levels());
       }
@@ -212,16 +216,21 @@ class PlainModel {
     tensors_[concat.output] = y;
   }
 
-  void Run(const lbm::ThresholdT& op) {
-    PlainTensor& y = tensors_[op.output] = tensors_[op.input];
-    const std::vector<float> thresholds = Numbers(*op.thresholds);
-    const size_t row = thresholds.size() / op.levels;
+  // Each value becomes how many of its channel's thresholds are <= it.
+  void Count(const lbm::Floats& list, size_t levels, PlainTensor& y) {
+    const std::vector<float> thresholds = Numbers(list);
+    const size_t row = thresholds.size() / levels;
     for (size_t i = 0; i < y.values.size(); ++i) {
       const float x = y.values[i];
       y.values[i] = 0;
       for (size_t t = row == 1 ? 0 : i % y.c; t < thresholds.size(); t += row)
         if (x >= thresholds[t]) ++y.values[i];
     }
+  }
+
+  void Run(const lbm::ThresholdT& op) {
+    tensors_[op.output] = tensors_[op.input];
+    Count(*op.thresholds, op.levels, tensors_[op.output]);
   }
 
   // y [n h w channels] of `block_h` x `block_w` pixels for each of x's; from(c, by, bx) is the

@@ -407,7 +407,9 @@ TEST(Passes, AffinesInARowThatEndInCodesBecomeOneWhereOneIsExact) {
     GraphBuilder g(static_cast<uint32_t>(levels) + 1);
     const int x = g.Quantize(g.Input(ValueType::kF32, 9, 9, 5), 4.0f, 7);
     const int sum = g.Conv(x, WeightKind::kOdd, 40, k3x3, 2);
-    const int z = g.Affine(g.Activate(g.Affine(sum, 0.02f), Activation::kHardtanh));
+    const int first = g.Affine(sum, 0.02f);
+    // Signs go through a clip; other codes would be fewer behind it than an affine's.
+    const int z = g.Affine(levels == 0 ? g.Activate(first, Activation::kHardtanh) : first);
     const int codes = levels == 0 ? g.Sign(z) : g.Quantize(z, static_cast<float>(levels), levels);
     const Graph graph = g.Finish(g.Conv(codes, WeightKind::kSign, 2, k3x3));
     const LoweredGraph lowered = RunPasses(graph);
@@ -425,8 +427,9 @@ TEST(Passes, AffinesInARowThatEndInCodesBecomeOneWhereOneIsExact) {
                              : ActivationCode(value, static_cast<float>(levels), levels);
         };
         const float value = static_cast<float>(i);
+        const float middle = step(first, value);
         ASSERT_EQ(code(Affine(value, folded.a[c], folded.b[c])),
-                  code(step(z, Hardtanh(step(sum + 1, value)))))
+                  code(step(z, levels == 0 ? Hardtanh(middle) : middle)))
             << levels << " levels, sum " << i << ", channel " << c;
       }
   }
@@ -441,6 +444,20 @@ TEST(Passes, AffinesThatNoOtherIsAsGoodAsStay) {
   const int codes = g.Quantize(z, 255.0f, 255);
   const Graph graph = g.Finish(g.Conv(codes, WeightKind::kSign, 2, k3x3));
   EXPECT_EQ(Shape(RunPasses(graph)), "eltwise conv+ conv");
+}
+
+TEST(Passes, ThresholdsAreCodesLikeOthers) {
+  GraphBuilder g;
+  const int x = g.Quantize(g.Input(ValueType::kF32, 6, 6, 4), 4.0f, 7);
+  const int sum = g.Conv(x, WeightKind::kTernary, 5, k3x3);
+  const int counted = g.Threshold(g.Affine(sum, 0.1f), 5);
+  const int pooled = g.Threshold(g.MaxPool(g.Affine(sum, 0.1f), k3x3), 3);
+  const int a = g.Conv(counted, WeightKind::kSign, 4, k3x3);
+  const Graph graph = g.Finish(g.Add(a, g.Conv(pooled, WeightKind::kSign, 4, k3x3)));
+  const LoweredGraph lowered = RunPasses(graph);
+  EXPECT_EQ(Shape(lowered), "eltwise conv+ pool conv conv");
+  EXPECT_EQ(lowered.ops[1].stages[0].out_codes, counted);
+  EXPECT_TRUE(lowered.ops[1].stages[1].restart);
 }
 
 TEST(Passes, APoolingHasNoEpilogue) {

@@ -153,16 +153,20 @@ class RandomNetwork {
     }
   }
 
+  std::vector<float> AnyThresholds(int of_channels, int levels) {
+    const auto channels = static_cast<size_t>(random_.Chance(50) ? 1 : of_channels);
+    std::vector<float> thresholds = RandomFloats(channels, 1.0f, &random_);
+    while (thresholds.size() < channels * static_cast<size_t>(levels))
+      thresholds.push_back(thresholds[thresholds.size() - channels] +
+                           random_.Among({0.0f, 0.01f, 0.1f}));
+    return thresholds;
+  }
+
   void AddBlocksOrThreshold(Value x) {
     if (x.type == lbm::TensorType::F32 && random_.Chance(60)) {
       x.type = lbm::TensorType::Codes;
       x.levels = random_.Among({1, 3, 15, 31, 32, 100, 255});
-      const auto channels = static_cast<size_t>(random_.Chance(50) ? 1 : x.c);
-      std::vector<float> thresholds = RandomFloats(channels, 1.0f, &random_);
-      while (thresholds.size() < channels * static_cast<size_t>(x.levels))
-        thresholds.push_back(thresholds[thresholds.size() - channels] +
-                             random_.Among({0.0f, 0.01f, 0.1f}));
-      x.tensor = file_.AddThreshold(x.tensor, x.levels, thresholds);
+      x.tensor = file_.AddThreshold(x.tensor, x.levels, AnyThresholds(x.c, x.levels));
     } else if (x.h * x.w > 300) {
       return;
     } else if (x.c % 4 == 0 && random_.Chance(50)) {
@@ -350,7 +354,9 @@ class RandomNetwork {
         codes.type = lbm::TensorType::Codes;
         codes.levels = random_.Among({1, 2, 3, 3, 15, 15, 100, 255});
         const float inverse_step = random_.Among({0.5f, 1.0f, 3.7f, 60.0f});
-        codes.tensor = file_.StoreCodes(stage, inverse_step, codes.levels);
+        codes.tensor = random_.Chance(70)
+                           ? file_.StoreCodes(stage, inverse_step, codes.levels)
+                           : file_.StoreCounts(stage, codes.levels, AnyThresholds(y.c, codes.levels));
         values_.push_back(codes);
       }
       stored = stage.out_f32 >= 0 || stage.out_sign >= 0 || stage.out_codes >= 0;

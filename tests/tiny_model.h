@@ -102,8 +102,8 @@ inline ModelFile TinyCodesModel() {
 // Tensors: 0 image u8 [1 4 4 2], 1 the stem's f32 [1 4 4 6], 2 codes by thresholds, 3 and 4 f32 and
 // bits [1 4 4 8] of those codes less 2, 5 codes of a convolution in 2 groups [1 4 4 8], 6 those of a
 // depthwise one, 7 [1 8 8 2] and 8 [1 2 2 2] of those, 9 bits upsampled [1 8 12 8], 10 and 11 f32
-// of depthwise convolutions, 12 pooled [1 1 1 8], 13 the output [1 1 1 4], 14 its bits before the affine. Ops: 0 fixed, 1
-// threshold, 2 integers of 3 bits on codes, 3 odd on codes in groups, 4 8-bit odd on codes,
+// of depthwise convolutions, 12 pooled [1 1 1 8], 13 the output [1 1 1 4], 14 and 15 its bits and
+// codes before the affine. Ops: 0 fixed, 1 threshold, 2 integers of 3 bits on codes, 3 odd on codes in groups, 4 8-bit odd on codes,
 // depthwise, 5 depth to space, 6 max pool, 7 upsample, 8 signs on bits, depthwise, 9 ternary on
 // f32, depthwise, 10 pool, 11 float in groups.
 inline ModelFile TinyOperatorsModel() {
@@ -164,6 +164,7 @@ inline ModelFile TinyOperatorsModel() {
   stage = &file.AddStage(head);
   stage->restart = true;
   file.StoreSign(*stage);
+  file.StoreCounts(*stage, 2, {-0.5f, 0.5f});
   file.table.labels = {"a", "b", "c", "d"};
   return file;
 }

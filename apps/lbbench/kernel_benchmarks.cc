@@ -558,6 +558,73 @@ KernelBenchmark EpilogueBenchmark(const Kernels& kernels, size_t channels, size_
   return benchmark;
 }
 
+// Signs of sums by an affine, or by comparing each with its channel's threshold.
+KernelBenchmark SignsEpilogue(const Kernels& kernels, size_t channels, size_t size,
+                              bool thresholds) {
+  const auto data = std::make_shared<Epilogued>(channels, size);
+  const auto limits = std::make_shared<std::vector<int32_t>>(RandomIntegers(channels, -99, 99, 5));
+  const size_t stride = PixelBytes(channels);
+  KernelBenchmark benchmark;
+  benchmark.name = std::string("kernel/") + (thresholds ? "threshold_sums" : "epilogue_rows") +
+                   "/signs/" + std::to_string(channels) + "x" + std::to_string(size);
+  benchmark.work = static_cast<double>(channels * size);
+  benchmark.run = [=, &kernels] {
+    if (thresholds)
+      return kernels.threshold_sums({data->sums.data(), size, channels, channels, limits->data(), 1,
+                                     channels, nullptr, nullptr, 0, data->bits.data(), stride});
+    EpilogueRows e = {};
+    data->Fill(e);
+    e.activation = Activation::kNone;
+    e.pixels = size;
+    e.in_stride = channels;
+    e.bits = data->bits.data();
+    e.bits_stride = stride;
+    kernels.epilogue_rows(e);
+  };
+  benchmark.right = [=, run = benchmark.run] {
+    run();
+    for (size_t i = 0; i < channels * size; ++i) {
+      const size_t p = i / channels, c = i % channels;
+      float z = static_cast<float>(data->sums[i]);
+      reference::Affine(1, 1, &data->a[c], &data->b[c], nullptr, &z);
+      const bool want = thresholds ? data->sums[i] > (*limits)[c] : SignBit(z);
+      if ((data->bits[p * stride + c / 8] >> (c % 8) & 1) != want) return false;
+    }
+    return true;
+  };
+  return benchmark;
+}
+
+// Codes of sums by counting thresholds, of which so many are levels.
+KernelBenchmark ThresholdSums(const Kernels& kernels, size_t channels, size_t size, int levels) {
+  const auto data = std::make_shared<Epilogued>(channels, size);
+  const auto codes = std::make_shared<std::vector<uint8_t>>(channels * size);
+  const auto thresholds = std::make_shared<std::vector<int32_t>>();
+  for (int level = 0; level < levels; ++level)
+    for (size_t c = 0; c < channels; ++c)
+      thresholds->push_back((2 * level - levels) * 200 / levels + static_cast<int32_t>(c));
+  KernelBenchmark benchmark;
+  benchmark.name = "kernel/threshold_sums/codes/" + std::to_string(channels) + "x" +
+                   std::to_string(size) + "/" + std::to_string(levels + 1);
+  benchmark.work = static_cast<double>(channels * size);
+  benchmark.run = [=, &kernels] {
+    kernels.threshold_sums({data->sums.data(), size, channels, channels, thresholds->data(),
+                            static_cast<size_t>(levels), channels, nullptr, codes->data(), channels,
+                            nullptr, 0});
+  };
+  benchmark.right = [=, run = benchmark.run] {
+    run();
+    for (size_t i = 0; i < channels * size; ++i) {
+      int code = 0;
+      for (size_t t = i % channels; t < thresholds->size(); t += channels)
+        code += data->sums[i] > (*thresholds)[t] ? 1 : 0;
+      if ((*codes)[i] != code) return false;
+    }
+    return true;
+  };
+  return benchmark;
+}
+
 // The epilogue between layers of codes: affine, codes.
 KernelBenchmark CodesEpilogue(const Kernels& kernels, size_t channels, size_t size, int levels) {
   const auto data = std::make_shared<Epilogued>(channels, size);
@@ -617,7 +684,7 @@ KernelBenchmark MaxPoolBenchmark(const char* row, void (*kernel)(const MaxPool<T
   return benchmark;
 }
 
-// The op that compares with thresholds has no row of its own, so here is a model of it. The largest
+// The op that compares floats with thresholds, of many levels by halving, in a model. The largest
 // code of each channel follows, a few percent of the time, for a model ends in one pixel.
 KernelBenchmark ThresholdModel(const Kernels& kernels, int channels, int size, int levels) {
   const auto graph = std::make_shared<Graph>();
@@ -720,6 +787,11 @@ std::vector<KernelBenchmark> KernelBenchmarks(const Kernels& kernels) {
     all.push_back(EpilogueBenchmark(kernels, channels, size, /*lanes=*/false));
   for (const int levels : {3, 255}) all.push_back(CodesEpilogue(kernels, 64, 64, levels));
   all.push_back(CodesEpilogue(kernels, 512, 8, 3));
+  for (const int levels : {1, 3, 7, 15}) all.push_back(ThresholdSums(kernels, 64, 64, levels));
+  all.push_back(ThresholdSums(kernels, 512, 8, 3));
+  for (const bool thresholds : {false, true})
+    for (const auto& [channels, size] : {std::pair<size_t, size_t>{64, 64}, {512, 8}})
+      all.push_back(SignsEpilogue(kernels, channels, size, thresholds));
   all.push_back(MaxPoolBenchmark("max_pool_f32", kernels.max_pool_f32, 64, 112));
   all.push_back(MaxPoolBenchmark("max_pool_codes", kernels.max_pool_codes, 64, 112));
   for (const int levels : {3, 15, 255}) all.push_back(ThresholdModel(kernels, 64, 56, levels));

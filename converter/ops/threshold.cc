@@ -15,15 +15,7 @@ bool Lower(const Graph& graph, int i, LoweredGraph::Op& op) {
 
 TableBody Emit(Emission& emission, const LoweredGraph::Op& op) {
   const GraphNode& node = emission.node(op.body[0]);
-  const auto channels = static_cast<size_t>(node.channels);
-  std::vector<float> thresholds, shared;
-  bool same = true;
-  for (size_t i = 0; i < node.thresholds.size(); ++i) {
-    same = same && node.thresholds[i] == node.thresholds[i / channels * channels];
-    if (i % channels == 0) shared.push_back(node.thresholds[i]);
-  }
-  thresholds = same ? shared : node.thresholds;
-  const lbm::Floats floats = emission.segments().AddAll(thresholds);
+  const lbm::Floats floats = emission.AddThresholds(node);
   return {
       lbm::OpBody::Threshold,
       lbm::CreateThreshold(emission.builder(), emission.Tensor(op.inputs[0]),

@@ -299,8 +299,10 @@ ConvState PrepareConvState(const OpView& view, const ConvView& c, const Kernels&
   ConvState state = {};
   state.kernels = &kernels;
   state.x = PlaceOf(c.x);
-  state.stages =
-      PrepareStages(view, *c.conv.stages(), c.result, lanes, c.ys, c.xs, kernels, memory.allocator);
+  const bool sums =
+      c.x.type != lbm::TensorType::F32 && c.conv.kind() != lbm::WeightKind::Fixed;
+  state.stages = PrepareStages(view, *c.conv.stages(), c.result, lanes, sums, c.ys, c.xs, kernels,
+                               memory.allocator);
   state.out_h = c.out_h();
   state.out_w = c.out_w();
   state.kernel_h = c.kernel_h();

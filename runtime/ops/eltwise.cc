@@ -102,8 +102,8 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
   state.x = PlaceOf(x);
   state.height = static_cast<size_t>(x.shape.h);
   state.width = static_cast<size_t>(x.shape.w);
-  state.stages = PrepareStages(view, *eltwise.stages(), x.shape, lanes, no_border, no_border,
-                               kernels, memory.allocator);
+  state.stages = PrepareStages(view, *eltwise.stages(), x.shape, lanes, false, no_border,
+                               no_border, kernels, memory.allocator);
   const size_t channels = static_cast<size_t>(x.shape.c);
   const size_t unit_bytes = channels * sizeof(float) * (lanes ? state.width : 1);
   const size_t most = lanes ? state.height : state.width;

@@ -3,8 +3,8 @@
 //   in   x  f32, bits or codes [n h w c]
 //   out  y  the same type [n oh ow c]
 //
-// The largest of +-1 values is the OR of their bits. Where a channel wants the smallest, its codes or
-// bits are flipped on the way in and out.
+// The largest of +-1 values is the OR of their bits. Where a channel wants the smallest, its codes
+// or bits are flipped on the way in and out.
 #include <cstring>
 
 #include "runtime/ops/conv.h"
@@ -128,7 +128,9 @@ const uint8_t* Flip(const lbm::MaxPool& pool, const ArenaTensor& x, size_t pixel
   const auto& bits = *pool.minimum();
   uint8_t* flip = allocator.Take<uint8_t>(pixel_bytes);
   for (size_t i = 0; flip != nullptr && i < pixel_bytes; ++i) {
-    const auto bit = [&](size_t c) { return bits.Get(static_cast<uint32_t>(c / 8)) >> (c % 8) & 1; };
+    const auto bit = [&](size_t c) {
+      return bits.Get(static_cast<uint32_t>(c / 8)) >> (c % 8) & 1;
+    };
     if (x.type == lbm::TensorType::Bits)
       flip[i] = i < bits.size() ? bits.Get(static_cast<uint32_t>(i)) : 0;
     else

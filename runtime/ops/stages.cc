@@ -54,8 +54,13 @@ Refusal CheckNumbers(const FileView& file, const lbm::Stage& stage, int64_t chan
     return {"a PReLU without slopes, or slopes without a PReLU"};
   if (stage.slopes() != nullptr)
     if (Refusal r = CheckFloats(file, *stage.slopes(), channels, 0)) return r;
-  if ((stage.out_codes() != -1) != (stage.codes() != nullptr))
+  const bool counted = stage.thresholds() != nullptr;
+  if (counted && stage.codes() != nullptr) return {"codes of both a quantizer and thresholds"};
+  if ((stage.out_codes() != -1) != (counted || stage.codes() != nullptr))
     return {"codes without a quantizer, or a quantizer without codes"};
+  if (counted)
+    return CheckThresholds(file, stage.thresholds(), stage.threshold_levels(), channels);
+  if (stage.threshold_levels() != 0) return {"levels of thresholds that there are none of"};
   if (stage.codes() == nullptr) return {};
   if (stage.codes()->levels() < 1) return {"a quantizer has at least one level above 0", 1, 0};
   const float inverse_step = stage.codes()->inverse_step();
@@ -74,8 +79,9 @@ Refusal MakeResults(const OpView& view, const lbm::Stage& stage, const Shape& re
   if (stage.out_sign() != -1)
     if (Refusal r = MakeTensor(view, stage.out_sign(), lbm::TensorType::Bits, result)) return r;
   if (stage.out_codes() != -1)
-    return MakeTensor(view, stage.out_codes(), lbm::TensorType::Codes, result,
-                      stage.codes()->levels());
+    return MakeTensor(
+        view, stage.out_codes(), lbm::TensorType::Codes, result,
+        stage.codes() != nullptr ? stage.codes()->levels() : stage.threshold_levels());
   return {};
 }
 
@@ -109,11 +115,54 @@ void PrepareNumbers(const FileView& file, const lbm::Stage& from, size_t channel
     stage->inverse_step = from.codes()->inverse_step();
     stage->levels = from.codes()->levels();
   }
+  if (from.thresholds() != nullptr) {
+    stage->counted = ThresholdsOf(file, *from.thresholds(), from.threshold_levels());
+    stage->levels = from.threshold_levels();
+  }
   if (from.slopes() != nullptr)
     stage->slopes = FloatsPerChannel(file, from.slopes(), 0.0f, channels, allocator);
   if (from.a() == nullptr && from.b() == nullptr && from.base() == -1) return;
   stage->a = FloatsPerChannel(file, from.a(), 1.0f, channels, allocator);
   if (from.base() == -1) stage->b = FloatsPerChannel(file, from.b(), 0.0f, channels, allocator);
+}
+
+// More levels than this are faster by a quantizer's arithmetic: measured, see lbbench's
+// epilogue_rows/codes beside threshold_sums.
+constexpr int kMostSumLevels = 3;
+
+// Whether the stage, one that takes exact sums, does no more than making signs, or codes, of them,
+// in so few levels, and rises or falls all along.
+bool IsCountedFromSums(const Stages::Stage& s, size_t channels, size_t b_count) {
+  if (s.hands_on || s.out.used() || s.add.used() || s.base.used() || b_count > channels)
+    return false;
+  if (s.bits.used() == s.codes.used()) return false;
+  for (size_t c = 0; s.slopes != nullptr && c < channels; ++c)
+    if (!(s.slopes[c] >= 0)) return false;
+  if (s.counted.list != nullptr) return static_cast<size_t>(s.levels) <= kMostCounted;
+  return s.levels <= kMostSumLevels;
+}
+
+void PrepareSumThresholds(size_t channels, Stages::Stage* s, Allocator& allocator) {
+  s->sum_levels = s->bits.used() ? 1 : static_cast<size_t>(s->levels);
+  auto* thresholds = allocator.Take<int32_t>(s->sum_levels * channels);
+  auto* flip = allocator.Take<int32_t>(channels);
+  s->sum_thresholds = thresholds;
+  s->sum_flip = flip;
+  for (size_t c = 0; thresholds != nullptr && c < channels; ++c) {
+    SumChain chain;
+    chain.affine = s->a != nullptr;
+    if (chain.affine) {
+      chain.a = s->a[c];
+      chain.b = s->b[c];
+    }
+    chain.activation = s->activation;
+    if (s->slopes != nullptr) chain.slope = s->slopes[c];
+    chain.inverse_step = s->inverse_step;
+    chain.counted = s->counted;
+    if (s->counted.list != nullptr && s->counted.stride != 1) chain.counted.list += c;
+    chain.levels = s->bits.used() ? 0 : s->levels;
+    FindSumThresholds(chain, channels, thresholds + c, flip + c);
+  }
 }
 
 template <typename T>
@@ -195,7 +244,7 @@ void AddTensors(const StageList& stages, OpTensors* tensors) {
 }
 
 Stages PrepareStages(const OpView& view, const StageList& list, const Shape& result, bool lanes,
-                     const BorderAxis& ys, const BorderAxis& xs, const Kernels& kernels,
+                     bool sums, const BorderAxis& ys, const BorderAxis& xs, const Kernels& kernels,
                      Allocator& allocator) {
   Stages stages;
   stages.channels = static_cast<size_t>(result.c);
@@ -211,7 +260,11 @@ Stages PrepareStages(const OpView& view, const StageList& list, const Shape& res
     stage.hands_on = i + 1 < stages.count && !list.Get(i + 1)->restart();
     PrepareNumbers(view.file, from, stages.channels, &stage, allocator);
     PreparePlaces(view, from, &stage);
-    if (stage.hands_on && !stage.out.used()) stages.needs_between = true;
+    if (!stage.out.used() && (stage.hands_on || stage.counted.list != nullptr))
+      stages.needs_between = true;
+    if (sums && !lanes && (i == 0 || stage.restart) &&
+        IsCountedFromSums(stage, stages.channels, from.b() != nullptr ? from.b()->count() : 0))
+      PrepareSumThresholds(stages.channels, &stage, allocator);
     if (from.b() != nullptr && from.b()->count() > stages.channels) {
       if (lanes) {
         stage.b_lanes = LaneTable(ys, xs, stage.b, stages.channels, stages.channels, allocator);
@@ -237,6 +290,12 @@ void Stages::RunRows(uint8_t* arena, size_t n, size_t y, size_t x, size_t pixels
       values = first_values;
       in_stride = first_stride;
     }
+    if (s.sum_levels > 0) {
+      kernels->threshold_sums({sums, pixels, in_stride, channels, s.sum_thresholds, s.sum_levels,
+                               channels, s.sum_flip, At<uint8_t>(arena, s.codes, n, y, x),
+                               s.codes.pixel, At<uint8_t>(arena, s.bits, n, y, x), s.bits.pixel});
+      continue;
+    }
     EpilogueRows e;
     e.sums = sums;
     e.values = values;
@@ -252,13 +311,14 @@ void Stages::RunRows(uint8_t* arena, size_t n, size_t y, size_t x, size_t pixels
     e.residual_stride = s.add.pixel / sizeof(float);
     e.out = At<float>(arena, s.out, n, y, x);
     e.out_stride = s.out.pixel / sizeof(float);
-    if (e.out == nullptr && s.hands_on) {
+    const bool counted = s.counted.list != nullptr;
+    if (e.out == nullptr && (s.hands_on || counted)) {
       e.out = between;
       e.out_stride = first_stride;
     }
     e.bits = At<uint8_t>(arena, s.bits, n, y, x);
     e.bits_stride = s.bits.pixel;
-    e.codes = At<uint8_t>(arena, s.codes, n, y, x);
+    e.codes = counted ? nullptr : At<uint8_t>(arena, s.codes, n, y, x);
     e.codes_stride = s.codes.pixel;
     e.inverse_step = s.inverse_step;
     e.levels = s.levels;
@@ -267,6 +327,9 @@ void Stages::RunRows(uint8_t* arena, size_t n, size_t y, size_t x, size_t pixels
     } else {
       kernels->epilogue_rows(e);
     }
+    if (counted)
+      CountThresholds(*kernels, s.counted, e.out, pixels, channels, e.out_stride,
+                      At<uint8_t>(arena, s.codes, n, y, x), s.codes.pixel);
     sums = nullptr;
     values = e.out;
     in_stride = e.out_stride;

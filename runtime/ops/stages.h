@@ -4,6 +4,7 @@
 #pragma once
 
 #include "runtime/op.h"
+#include "runtime/ops/thresholds.h"
 
 namespace lbrt {
 
@@ -35,6 +36,11 @@ struct Stages {
     const float* slopes = nullptr;  // [channels], of a PReLU
     float inverse_step = 1;         // of codes
     int levels = 0;
+    Thresholds counted;  // of codes, in place of inverse_step
+    // Where the codes or signs of an exact sum are all there is: they are counted from it.
+    const int32_t* sum_thresholds = nullptr;  // [sum_levels][channels]
+    const int32_t* sum_flip = nullptr;        // [channels]
+    size_t sum_levels = 0;
     Place add, base, out, bits, codes;
   };
   size_t channels = 0, width = 0, count = 0;
@@ -60,9 +66,10 @@ struct Stages {
   }
 };
 
-// `ys`, `xs`: the border axes of the convolution a border-dependent b belongs to.
+// `ys`, `xs`: the border axes of the convolution a border-dependent b belongs to. `sums`: the input
+// is exact sums, in 32 bits.
 Stages PrepareStages(const OpView& view, const StageList& stages, const Shape& result, bool lanes,
-                     const BorderAxis& ys, const BorderAxis& xs, const Kernels& kernels,
+                     bool sums, const BorderAxis& ys, const BorderAxis& xs, const Kernels& kernels,
                      Allocator& allocator);
 
 }  // namespace lbrt
