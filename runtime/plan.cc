@@ -57,12 +57,14 @@ uint64_t Place(Buffer* buffers, size_t count, uint32_t* order, GoesFirst goes_fi
 }  // namespace
 
 uint64_t PlanBuffers(Buffer* buffers, size_t count, uint32_t* order) {
+  uint64_t bound = 0;  // what no plan can do without
   for (size_t i = 0; i < count; ++i) {
     buffers[i].peak = 0;
     for (int32_t op = buffers[i].first; op <= buffers[i].last; ++op) {
       const uint64_t alive = Alive(buffers, count, op);
       if (alive > buffers[i].peak) buffers[i].peak = alive;
     }
+    if (buffers[i].peak > bound) bound = buffers[i].peak;
   }
   GoesFirst best = nullptr;
   uint64_t least = 0, end = 0;
@@ -71,6 +73,7 @@ uint64_t PlanBuffers(Buffer* buffers, size_t count, uint32_t* order) {
     if (best != nullptr && end >= least) continue;
     best = goes_first;
     least = end;
+    if (least == bound) break;
   }
   return end == least ? end : Place(buffers, count, order, best);
 }
