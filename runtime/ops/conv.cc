@@ -8,6 +8,8 @@
 
 #include <iterator>
 
+#include "kernels/weights.h"
+
 namespace lbrt {
 namespace {
 
@@ -282,6 +284,21 @@ Weights PackWeights(const ConvView& c, const WeightRows& rows, const Packing& pa
     packing.pack(GroupOf(rows, g, groups), packed + g * each);
   memory.shared[memory.shared_count++] = {&c.conv, c.x.shape.c, part, packing.pack, packed};
   return {rows, packed};
+}
+
+const int32_t* const* const* ZeroBase(const ConvView& c, const WeightRows& rows, int32_t zero,
+                                      size_t stride, Allocator& allocator) {
+  const size_t channels = c.group_channels();
+  const auto tap = [&](size_t o, size_t y, size_t x) {
+    int32_t sum = 0;
+    const size_t first = (y * c.kernel_w() + x) * channels;
+    for (size_t k = first; k < first + channels; ++k) sum += WeightCode(rows, o, k);
+    return sum;
+  };
+  const int32_t* base = BorderTable(c.ys, c.xs, c.kernel_h(), c.kernel_w(), rows.outputs, stride,
+                                    allocator, tap,
+                                    [zero](int32_t valid, int32_t, int) { return -zero * valid; });
+  return PixelTable(c.ys, c.xs, base, stride, allocator);
 }
 
 TapSegments SegmentsOf(const ConvView& c, Allocator& allocator) {

@@ -81,6 +81,11 @@ struct ConvState {
 Weights PackWeights(const ConvView& c, const WeightRows& rows, const Packing& packing,
                     ModelMemory& memory, int part = 0, size_t groups = 1);
 
+// [y][x] -> [stride]: -zero times the sum of the weights over the valid taps, what codes that mean
+// code - zero add to sums of codes.
+const int32_t* const* const* ZeroBase(const ConvView& c, const WeightRows& rows, int32_t zero,
+                                      size_t stride, Allocator& allocator);
+
 // Of `rows` in so many groups, those of one.
 inline WeightRows GroupOf(const WeightRows& rows, size_t group, size_t groups) {
   WeightRows own = rows;

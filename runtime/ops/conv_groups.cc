@@ -339,21 +339,6 @@ const Weights* EachGroup(const Weights& all, const Packing& packing, size_t grou
   return list;
 }
 
-const int32_t* const* const* BaseOf(const ConvView& c, const WeightRows& rows, int32_t zero,
-                                    size_t stride, Allocator& allocator) {
-  const size_t channels = c.group_channels();
-  const auto tap = [&](size_t o, size_t y, size_t x) {
-    int32_t sum = 0;
-    const size_t first = (y * c.kernel_w() + x) * channels;
-    for (size_t k = first; k < first + channels; ++k) sum += WeightCode(rows, o, k);
-    return sum;
-  };
-  const int32_t* base = BorderTable(c.ys, c.xs, c.kernel_h(), c.kernel_w(), rows.outputs, stride,
-                                    allocator, tap,
-                                    [zero](int32_t valid, int32_t, int) { return -zero * valid; });
-  return PixelTable(c.ys, c.xs, base, stride, allocator);
-}
-
 // The limbs of integer weights; those that fit a byte are one as they are.
 size_t LimbsOf(const ConvView& c, const WeightRows& rows, ModelMemory& memory, WeightRows* limbs) {
   if (rows.halved()) {
@@ -408,7 +393,7 @@ PreparedOp PrepareIntegers(const OpView& view, const Kernels& kernels, ModelMemo
       const Weights all = PackWeights(c, limbs[i], packing, memory, index, c.groups());
       part.groups = EachGroup(all, packing, c.groups(), memory.allocator);
       if (state.zero != 0)
-        part.base = BaseOf(c, limbs[i], state.zero, state.acc_stride, memory.allocator);
+        part.base = ZeroBase(c, limbs[i], state.zero, state.acc_stride, memory.allocator);
     }
     if (state.part_count == 1) break;
     part.acc_offset = static_cast<size_t>(prepared.scratch_bytes);

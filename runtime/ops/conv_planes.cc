@@ -2,7 +2,8 @@
 // weight bits and one of code bits at a time.
 //
 // Input rows are copied into the scratch as planes of bits, zeros around them, which is what
-// padding means. A pixel's channels are whole words there, and a tap's in the packed weights.
+// padding means. A pixel's channels are whole words there, and a tap's in the packed weights. Codes
+// that mean code - zero (of -1, 0 and 1 two planes, say) are put right as in conv_codes.cc.
 #include <bit>
 
 #include "runtime/ops/copied_rows.h"
@@ -14,6 +15,7 @@ struct PlanesConv : ConvState {
   CopiedRows copied;  // of one plane
   size_t planes, plane_bytes;
   size_t width, channels;  // of x
+  const int32_t* const* const* base;  // [y][x] -> [acc_stride] to be added, or null
 };
 
 size_t PlanesOf(const ArenaTensor& codes) {
@@ -46,6 +48,10 @@ void Run(const void* state, const RunArguments& arguments, size_t begin, size_t 
         in.planes = s.planes;
         in.plane_stride = s.plane_bytes / sizeof(Word);
         s.kernels->plane_popcount_tile(in, s.weights, acc, s.acc_stride);
+        for (size_t r = 0; s.base != nullptr && r < pixels; ++r) {
+          const int32_t* base = s.base[at.y + row][x + r];
+          for (size_t o = 0; o < s.weights.rows.outputs; ++o) acc[r * s.acc_stride + o] += base[o];
+        }
         s.stages.RunRows(arguments.arena, at.image, at.y + row, x, pixels, acc, nullptr,
                          s.acc_stride, s.between(arguments.scratch));
       }
@@ -73,7 +79,7 @@ bool PlanesAreFaster(const ConvView& c, const WeightRows& rows, const Kernels& k
   const bool number = rows.form == WeightForm::kSigns || rows.form == WeightForm::kOdd ||
                       rows.form == WeightForm::kWeighted;
   if (!number || rows.number_bits() > 2 || c.x.type != lbm::TensorType::Codes ||
-      c.conv.zero() != 0 || c.in_channels() < 32)
+      c.in_channels() < 32)
     return false;
   const size_t pairs = rows.number_bits() * PlanesOf(c.x);
   const size_t words = c.kernel_h() * c.kernel_w() * ((c.in_channels() + 31) / 32);
@@ -90,6 +96,8 @@ PreparedOp PreparePlanes(const OpView& view, const Kernels& kernels, ModelMemory
   taps.runs = c.kernel_h() * c.kernel_w();
   taps.run = c.in_channels();
   state.weights = PackWeights(c, taps, kernels.pack_plane_popcount_tile, memory);
+  if (c.conv.zero() != 0)
+    state.base = ZeroBase(c, c.Rows(view.file), c.conv.zero(), state.acc_stride, memory.allocator);
   state.planes = PlanesOf(c.x);
   state.width = static_cast<size_t>(c.x.shape.w);
   state.channels = c.in_channels();
