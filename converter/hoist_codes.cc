@@ -196,7 +196,7 @@ class Hoister {
       made_.clear();
       const int codes = MakeCodes(graph, carrier, chain, 0);
       const auto place = std::ranges::find_if(
-          lowered_.ops, [&](const Op& op) { return op.nodes[0] == chain.back(); });
+          lowered_.ops, [last = chain.back()](const Op& op) { return op.nodes[0] == last; });
       lowered_.ops.insert(place, made_.begin(), made_.end());
       for (Op& op : lowered_.ops) std::ranges::replace(op.inputs, chain.back(), codes);
     }
