@@ -4,9 +4,9 @@
 #include <optional>
 #include <utility>
 
-#include "converter/bisect.h"
 #include "converter/passes.h"
 #include "kernels/numerics.h"
+#include "network/channel_steps.h"
 
 namespace lbrt {
 namespace {
@@ -20,17 +20,6 @@ struct Chain {
   std::vector<int> steps;
   int codes = -1;
 };
-
-float Step(const GraphNode& node, size_t channel, float z) {
-  if (node.op == GraphOp::kAffine) return Affine(z, node.a[channel], node.b[channel]);
-  if (node.op == GraphOp::kPRelu) return PRelu(z, node.a[channel]);
-  switch (node.activation) {
-    case Activation::kRelu: return Relu(z);
-    case Activation::kHardtanh: return Hardtanh(z);
-    case Activation::kClipUnit: return ClipUnit(z);
-    default: return z;
-  }
-}
 
 // 0 to the codes' levels, of signs 0 and 1.
 int Code(const GraphNode& codes, float z) {
@@ -90,7 +79,7 @@ class Channel {
   float Sum(int64_t position) const { return static_cast<float>(direction_ * position); }
   int CodeAt(int64_t position) const {
     float z = Sum(position);
-    for (const int i : chain_.steps) z = Step(lowered_.node(i), channel_, z);
+    for (const int i : chain_.steps) z = StepValue(lowered_.node(i), channel_, z);
     return Code(codes_, z);
   }
   // Where a value's code becomes `level`.

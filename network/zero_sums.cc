@@ -1,8 +1,8 @@
 #include "network/zero_sums.h"
 
-#include <cmath>
+#include <vector>
 
-#include "kernels/numerics.h"
+#include "network/channel_steps.h"
 
 namespace lbrt {
 namespace {
@@ -31,41 +31,18 @@ Chain ChainBehind(const Graph& graph, int x) {
   }
 }
 
-float Through(const Chain& chain, size_t channel, double sum) {
-  auto z = static_cast<float>(sum);
-  for (auto step = chain.steps.rbegin(); step != chain.steps.rend(); ++step) {
-    const GraphNode& node = **step;
-    if (node.op == GraphOp::kAffine) {
-      z = Affine(z, node.a[channel], node.b[channel]);
-    } else {
-      z = node.activation == Activation::kRelu       ? Relu(z)
-          : node.activation == Activation::kHardtanh ? Hardtanh(z)
-                                                     : ClipUnit(z);
-    }
-  }
-  return z;
-}
-
-// The first whole number of (low, high] for which `passes`, which does not change back, holds.
-template <typename Passes>
-double First(double low, double high, Passes passes) {
-  while (high - low > 1) {
-    const double middle = std::floor((low + high) / 2);
-    (passes(middle) ? high : low) = middle;
-  }
-  return high;
-}
-
 int64_t ZerosOf(const Chain& chain, size_t channel) {
-  const double end = chain.largest + 1;
-  const auto at = [&](double sum) { return Through(chain, channel, sum); };
-  if (at(chain.largest) == at(-chain.largest)) return 0;  // a constant
-  const bool rises = at(chain.largest) > at(-chain.largest);
-  const double first =
-      First(-end, end, [&](double sum) { return rises ? at(sum) >= 0 : at(sum) <= 0; });
-  const double past =
-      First(-end, end, [&](double sum) { return rises ? at(sum) > 0 : at(sum) < 0; });
-  return static_cast<int64_t>(past - first);
+  const auto last = static_cast<int64_t>(chain.largest);
+  const auto at = [&](int64_t sum) {
+    auto z = static_cast<float>(sum);
+    for (auto step = chain.steps.rbegin(); step != chain.steps.rend(); ++step)
+      z = StepValue(**step, channel, z);
+    return z;
+  };
+  if (at(last) == at(-last)) return 0;  // a constant
+  const float sign = at(last) > at(-last) ? 1.0f : -1.0f;
+  const int64_t first = FirstReached(-last, last, [&](int64_t sum) { return sign * at(sum) >= 0; });
+  return FirstReached(first, last, [&](int64_t sum) { return sign * at(sum) > 0; }) - first;
 }
 
 }  // namespace

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <limits>
 
-#include "converter/bisect.h"
 #include "images/error.h"
 #include "kernels/numerics.h"
+#include "network/channel_steps.h"
 
 namespace lbrt::onnx {
 namespace {

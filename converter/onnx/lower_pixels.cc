@@ -203,14 +203,7 @@ void Lowering::Upsample(const Node& node) {
   if (resize && !own && node.Text("mode", "nearest") == "nearest")
     Refuse(node, "has the modes " + coordinates + " and " + nearest +
                      ", expected asymmetric and floor");
-  // The shape that the operator makes, from a value of the same shape.
-  Value empty;
-  empty.shape = x.shape;
-  empty.values.resize(Count(x.shape));
-  std::vector<const Value*> inputs = {&empty};
-  for (size_t i = 1; i < node.inputs.size(); ++i)
-    inputs.push_back(node.has(i) ? &ConstantIn(node, i) : nullptr);
-  const Shape shape = Evaluate(node, inputs, model_.opset).shape;
+  const Shape shape = ShapeMade(node, x.shape);
   const size_t channel = x.channel_axis();
   if (x.shape.size() < 3 || shape[0] != x.shape[0] || shape[channel] != x.shape[channel])
     Refuse(node, "resizes " + ShapeText(x.shape) + " to " + ShapeText(shape) +

@@ -18,19 +18,23 @@ void Lowering::ShapeNode(const Node& node) {
   Set(node, Constant(std::move(shape)));
 }
 
+// The shape that an operator which moves elements makes of a value of `shape`.
+Shape Lowering::ShapeMade(const Node& node, const Shape& shape) const {
+  Value empty;
+  empty.shape = shape;
+  empty.values.resize(Count(shape));
+  std::vector<const Value*> inputs = {&empty};
+  for (size_t i = 1; i < node.inputs.size(); ++i)
+    inputs.push_back(node.has(i) ? &ConstantIn(node, i) : nullptr);
+  return Evaluate(node, inputs, model_.opset).shape;
+}
+
 // Reshape, Flatten, Squeeze and Unsqueeze: between an image and its flattened form, or adding and
 // dropping sides of 1.
 void Lowering::Reshape(const Node& node) {
   Traced x = In(node, 0);
   CheckUnpadded(node, x);
-  // The shape that the operator makes, from a value of the same shape.
-  Value empty;
-  empty.shape = x.shape;
-  empty.values.resize(Count(x.shape));
-  std::vector<const Value*> inputs = {&empty};
-  for (size_t i = 1; i < node.inputs.size(); ++i)
-    inputs.push_back(node.has(i) ? &ConstantIn(node, i) : nullptr);
-  const Shape shape = Evaluate(node, inputs, model_.opset).shape;
+  const Shape shape = ShapeMade(node, x.shape);
 
   const GraphNode& from = GraphNodeOf(x);
   const Shape image = x.channels_last ? Shape{1, from.height, from.width, from.channels}

@@ -148,6 +148,7 @@ class Lowering {
              Shape shape, bool channels_last);
   lbrt::Window WindowOf(const Node& node, const Traced& x, std::vector<int64_t> kernel,
                         bool* cut) const;
+  Shape ShapeMade(const Node& node, const Shape& shape) const;
   Traced Pooled(const Traced& x, int pool) const;
   static bool MeansTheSame(const Traced& x);
   GraphNode& AppendBlocks(const Node& node, GraphOp op, Traced* x, int block_h, int block_w);

@@ -369,6 +369,11 @@ size_t LimbsOf(const ConvView& c, const WeightRows& rows, ModelMemory& memory, W
 
 int64_t LanesGain(const OpView&, const Kernels&) { return kNoLanes; }
 
+const char* DepthwiseWhy(bool copies) {
+  return copies ? "depthwise: vectors of channels; rows copied"
+                : "depthwise: vectors of channels, read in place";
+}
+
 PreparedOp PrepareIntegers(const OpView& view, const Kernels& kernels, ModelMemory& memory) {
   const ConvView c(view);
   const bool depthwise = c.group_channels() == 1;
@@ -401,8 +406,7 @@ PreparedOp PrepareIntegers(const OpView& view, const Kernels& kernels, ModelMemo
   }
   prepared.run = depthwise ? RunIntegers<true> : RunIntegers<false>;
   prepared.kernel = depthwise ? "depthwise_codes" : "dot_tile";
-  prepared.why = depthwise ? (state.copies ? "depthwise: vectors of channels; rows copied"
-                                           : "depthwise: vectors of channels, read in place")
+  prepared.why = depthwise ? DepthwiseWhy(state.copies)
                            : "groups: dot products of bytes, each group's channels copied apart";
   prepared.most_tasks = TasksFor(prepared.units, prepared.macs, depthwise ? 10'000 : 50'000);
   prepared.state = Keep(state, memory.allocator);
@@ -429,8 +433,7 @@ PreparedOp PrepareFloats(const OpView& view, const Kernels& kernels, ModelMemory
   state.float_tile = signs ? kernels.sign_sum_tile : kernels.fma_tile;
   prepared.run = depthwise ? RunFloats<true> : RunFloats<false>;
   prepared.kernel = depthwise ? "depthwise_f32" : signs ? "sign_sum_tile" : "fma_tile";
-  prepared.why = depthwise ? (state.copies ? "depthwise: vectors of channels; rows copied"
-                                           : "depthwise: vectors of channels, read in place")
+  prepared.why = depthwise ? DepthwiseWhy(state.copies)
                            : "groups: one fma a tap in order, each group's channels copied apart";
   prepared.most_tasks = TasksFor(prepared.units, prepared.macs, depthwise ? 5'000 : 10'000);
   prepared.state = Keep(state, memory.allocator);
