@@ -118,7 +118,7 @@ void PrintEpoch(const EpochResult& r, int epochs) {
       static_cast<int>(std::to_string(epochs).size()), r.epoch + 1, epochs, r.lr, r.train_loss,
       r.train_accuracy, r.test_loss, r.test_accuracy, r.best_accuracy, r.seconds,
       r.images_per_second, 100 * r.data_share,
-      Duration(r.seconds * (epochs - r.epoch - 1)).c_str());
+      Duration(r.whole_seconds * (epochs - r.epoch - 1)).c_str());
   if (r.widths.size() > 1) {
     std::string text;
     for (const WidthResult& w : r.widths) {

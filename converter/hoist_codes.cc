@@ -16,10 +16,8 @@ using Op = LoweredGraph::Op;
 // Nodes, each computed from the one before.
 using Chain = std::vector<int>;
 
-// Hands elements on as they are.
-bool IsCarrier(const GraphNode& node) {
-  return node.type == ValueType::kF32 &&
-         (node.op == GraphOp::kMaxPool || node.op == GraphOp::kConcat);
+bool IsSumOrFloat(const GraphNode& node) {
+  return node.type == ValueType::kF32 || node.type == ValueType::kI32;
 }
 bool IsStep(const GraphNode& node) {
   return node.inputs.size() == 1 &&
@@ -65,8 +63,9 @@ class Hoister {
     std::set<int> seen;
     const int last = lowered_.graph->last();
     for (int node = 1; node <= last; ++node) {
-      if (!IsCarrier(lowered_.node(node)) || seen.contains(node)) continue;
+      if (seen.contains(node)) continue;
       FindReaders();
+      if (!IsCarrier(node)) continue;
       const Carriers carriers = Find(node);
       seen.insert(carriers.nodes.begin(), carriers.nodes.end());
       if (!carriers.why_not.empty()) {
@@ -85,6 +84,21 @@ class Hoister {
     for (const Op& op : lowered_.ops)
       for (const int value : InputsOf(op)) readers_[value].push_back(op.nodes[0]);
   }
+  bool IsAveraged(int value) const {
+    const auto readers = readers_.find(value);
+    return readers != readers_.end() && std::ranges::any_of(readers->second, [&](int reader) {
+             return lowered_.node(reader).op == GraphOp::kAvgPool;
+           });
+  }
+  // Whether a value hands elements on as they are. Sums that are pooled and averaged then are
+  // stored: codes may as well be made of those.
+  bool IsCarrier(int value) const {
+    const GraphNode& node = lowered_.node(value);
+    if (!IsSumOrFloat(node)) return false;
+    return node.op == GraphOp::kConcat ||
+           (node.op == GraphOp::kMaxPool &&
+            (node.type == ValueType::kF32 || !IsAveraged(value)));
+  }
   bool IsOutput(int value) const {
     const Graph& graph = *lowered_.graph;
     return graph.output == value || std::ranges::count(graph.more_outputs, value) != 0;
@@ -98,9 +112,9 @@ class Hoister {
       open.pop_back();
       if (!found.nodes.insert(carrier).second) continue;
       for (const int x : lowered_.node(carrier).inputs)
-        if (IsCarrier(lowered_.node(x))) open.push_back(x);
+        if (IsCarrier(x)) open.push_back(x);
       for (const int reader : readers_[carrier])
-        if (IsCarrier(lowered_.node(reader))) open.push_back(reader);
+        if (IsCarrier(reader)) open.push_back(reader);
     }
     for (const int carrier : found.nodes) FollowReaders(carrier, carrier, {}, found);
     for (const int carrier : found.nodes)
@@ -123,21 +137,21 @@ class Hoister {
         found.chains.emplace_back(carrier, std::move(longer));
       else if (IsStep(node) && IsMonotone(node))
         FollowReaders(carrier, reader, longer, found);
-      else if (!chain.empty() || !IsCarrier(node))
+      else if (!chain.empty() || !IsCarrier(reader))
         keep(node.name);
     }
   }
 
-  // The steps from a convolution of integers, which is put in front, to value x; empty where there
-  // are others, or another source. Floats could be no number, which max poolings ignore, or not,
-  // depending on where it lies.
+  // The steps from the sums of a convolution of integers, or of those pooled, which are put in
+  // front, to value x; empty where there are others, or another source. Floats could be no number,
+  // which max poolings ignore, or not, depending on where it lies.
   Chain SourceOf(int x) const {
     Chain chain = {x};
     while (IsStep(lowered_.node(chain.front())))
       chain.insert(chain.begin(), lowered_.node(chain.front()).inputs[0]);
     const GraphNode& first = lowered_.node(chain.front());
     const bool sums = first.type == ValueType::kI32 || first.type == ValueType::kI64;
-    return first.op == GraphOp::kConv && sums ? chain : Chain{};
+    return sums && first.op != GraphOp::kConcat ? chain : Chain{};
   }
 
   void CheckSource(int x, Carriers& found) const {
@@ -147,7 +161,7 @@ class Hoister {
         found.why_not = lowered_.node(x).name + " is not made of one convolution's integer sums";
       return;
     }
-    size_t stages = 0;
+    size_t stages = IsAveraged(source.front()) ? 1 : 0;  // which stores the sums themselves
     for (const auto& [carrier, chain] : found.chains) {
       stages += std::max(size_t{1}, CountAffines(lowered_, source) + CountAffines(lowered_, chain));
       if (!IsFinite(source, chain) && found.why_not.empty())
@@ -163,8 +177,7 @@ class Hoister {
       for (const float x : numbers) largest = std::max(largest, std::fabs(static_cast<double>(x)));
       return largest;
     };
-    const GraphNode& conv = lowered_.node(source.front());
-    double bound = LargestSum(conv, lowered_.node(conv.inputs[0]));
+    double bound = LargestSum(*lowered_.graph, source.front());
     bool finite = true;
     for (const Chain* part : {&source, &chain})
       for (const int i : *part) {
@@ -210,7 +223,7 @@ class Hoister {
     if (!is_new) return known->second;
     const GraphOp op = graph.node(x).op;
     int& codes = known->second;
-    if (!IsCarrier(graph.node(x))) {
+    if (!IsCarrier(x)) {
       codes = CopyChains(graph, x, chain, begin);
     } else if (op == GraphOp::kMaxPool) {
       GraphNode pool = graph.node(x);

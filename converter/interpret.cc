@@ -123,10 +123,12 @@ PlainValue Decode(const Graph&, const GraphNode& node, const Inputs& inputs) {
 }
 
 PlainValue AveragePool(const Graph& graph, const GraphNode& pool, const Inputs& inputs) {
-  const float scale = static_cast<float>(1.0 / pool.window.taps());
+  const bool sums = pool.type == ValueType::kI32;
+  const float scale = sums ? 1.0f : static_cast<float>(1.0 / pool.window.taps());
   std::vector<float> y(Elements(pool));
   reference::AveragePool(Shape(pool, graph.node(pool.inputs[0])), AsFloats(*inputs[0]).data(),
                          scale, 0, 0, y.data());
+  if (std::holds_alternative<std::vector<int32_t>>(*inputs[0])) return As<int32_t>(y);
   return y;
 }
 

@@ -12,11 +12,11 @@ namespace lbrt {
 // After:  one op makes them for all.
 bool ShareCodes(LoweredGraph& lowered);
 
-// Before: the integer sums of convolutions go through max poolings and concatenations as floats,
-//         all of which end, through affines and activations, as signs or codes.
-// After:  each convolution makes those signs or codes at once, from copies of the affines and
-//         activations, and they are what is pooled and joined: f(max x) = max f(x) where f rises,
-//         and the smallest code is taken in the channels where it falls.
+// Before: the integer sums of convolutions, also averaged ones, go through max poolings and
+//         concatenations, all of which end, through affines and activations, as signs or codes.
+// After:  those signs or codes are made of each convolution's sums, or average, at once, by copies
+//         of the affines and activations, and they are what is pooled and joined: f(max x) =
+//         max f(x) where f rises, and the smallest code is taken in the channels where it falls.
 bool HoistCodes(LoweredGraph& lowered);
 
 // Before: affines and activations, several in a row, make signs or codes of a convolution's integer
@@ -30,8 +30,8 @@ bool FoldAffines(LoweredGraph& lowered);
 bool FusePoolPad(LoweredGraph& lowered);
 
 // Before: an affine, an addition, an activation, signs or codes, by thresholds too, of a value that
-//         a convolution, or another such op, makes last, where the other operand of an addition, or an affine's base,
-//         does not depend on that op.
+//         a convolution, or another such op, makes last, where the other operand of an addition, or
+//         an affine's base, does not depend on that op.
 // After:  it is part of that op's epilogue, in its last stage where nobody else reads the middle
 //         value and the order affine, addition, activation allows it, else in another stage. A
 //         stage makes signs and codes once each; others of the same value take another. Stages

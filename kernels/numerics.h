@@ -48,10 +48,21 @@ constexpr float Clip(float x, float low, float high) {
 constexpr float Relu(float x) { return x > 0.0f ? x : 0.0f; }
 constexpr float Hardtanh(float x) { return Clip(x, -1.0f, 1.0f); }
 constexpr float ClipUnit(float x) { return Clip(x, 0.0f, 1.0f); }
-// kPRelu: with a slope a channel.
-enum class Activation : uint8_t { kNone, kRelu, kHardtanh, kClipUnit, kPRelu };
 // One rounding; the product of -0 or a NaN is taken as it comes.
 constexpr float PRelu(float x, float slope) { return x > 0.0f ? x : x * slope; }
+
+enum class Activation : uint8_t { kNone, kRelu, kHardtanh, kClipUnit, kPRelu };
+// `slope`: the channel's, of kPRelu.
+constexpr float Activate(float z, Activation activation, float slope) {
+  switch (activation) {
+    case Activation::kNone: break;
+    case Activation::kRelu: return Relu(z);
+    case Activation::kHardtanh: return Hardtanh(z);
+    case Activation::kClipUnit: return ClipUnit(z);
+    case Activation::kPRelu: return PRelu(z, slope);
+  }
+  return z;
+}
 
 // The sign of an activation: bit 1 (= +1) when z >= 0, so -0.0 is +1 and NaN is -1.
 constexpr bool SignBit(float z) { return z >= 0.0f; }

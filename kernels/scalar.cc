@@ -72,17 +72,6 @@ void FloatTile(const Windows<float>& in, const Weights& weights, WeightSpan span
   }
 }
 
-inline float Activate(const Epilogue& e, size_t c, float z) {
-  switch (e.activation) {
-    case Activation::kRelu: return Relu(z);
-    case Activation::kHardtanh: return Hardtanh(z);
-    case Activation::kClipUnit: return ClipUnit(z);
-    case Activation::kPRelu: return PRelu(z, e.slopes[c]);
-    case Activation::kNone: break;
-  }
-  return z;
-}
-
 // Element `i` of the input, which belongs to channel c; b[b_index] is its bias, residual[r_index]
 // what is added. Either may be null.
 inline float Finish(const Epilogue& e, size_t i, size_t c, const float* b, size_t b_index,
@@ -90,7 +79,7 @@ inline float Finish(const Epilogue& e, size_t i, size_t c, const float* b, size_
   float z = e.sums != nullptr ? static_cast<float>(e.sums[i]) : e.values[i];
   if (e.a != nullptr) z = Affine(z, e.a[c], b[b_index]);
   if (residual != nullptr) z += residual[r_index];
-  return Activate(e, c, z);
+  return Activate(z, e.activation, e.activation == Activation::kPRelu ? e.slopes[c] : 0.0f);
 }
 
 // The ordered sum of one output: tap (ky, kx) of channel c lies at in[ky * row + kx * column].

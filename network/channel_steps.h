@@ -12,12 +12,7 @@ namespace lbrt {
 inline float StepValue(const GraphNode& node, size_t channel, float z) {
   if (node.op == GraphOp::kAffine) return Affine(z, node.a[channel], node.b[channel]);
   if (node.op == GraphOp::kPRelu) return PRelu(z, node.a[channel]);
-  switch (node.activation) {
-    case Activation::kRelu: return Relu(z);
-    case Activation::kHardtanh: return Hardtanh(z);
-    case Activation::kClipUnit: return ClipUnit(z);
-    default: return z;
-  }
+  return Activate(z, node.activation, 0);
 }
 
 // The first position of [first, last] where `reached` holds, which holds from there on; last + 1

@@ -36,4 +36,12 @@ double LargestSum(const GraphNode& conv, const GraphNode& from) {
   return largest;
 }
 
+double LargestSum(const Graph& graph, int value) {
+  const GraphNode& node = graph.node(value);
+  if (node.op == GraphOp::kConv) return LargestSum(node, graph.node(node.inputs[0]));
+  double largest = 0;
+  for (const int x : node.inputs) largest = std::max(largest, LargestSum(graph, x));
+  return node.op == GraphOp::kAvgPool ? largest * node.window.taps() : largest;
+}
+
 }  // namespace lbrt

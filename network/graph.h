@@ -25,13 +25,15 @@ enum class GraphOp : uint8_t {
   kAdd,          // inputs[0] + inputs[1], one rounding
   kActivation,   // relu, hardtanh or clip to [0, 1]
   kSign,         // bit 1 (+1) when x >= 0
-  kAvgPool,      // +0, then the valid taps added in order ky, kx; then * fl32(1 / window.taps())
+  kAvgPool,      // +0, then the valid taps added in order ky, kx; then * fl32(1 / window.taps()).
+                 // Of kI32: their sum, kI32, below 2^24 in magnitude; the divisor is the affine's
   kPadChannels,  // zero channels before and after (f32)
   kQuantize,     // code = RoundHalfEven(Clip(x * inverse_step, 0, levels))
   kDecode,       // kSign or kCode to f32: float(code) * step
   kMaxPool,      // the first valid tap y, then y = x > y ? x : y for the others in order ky, kx;
-                 // the smallest, x < y, where A[c] < 0. f32, kSign or kCode; of valid taps, never none
-  kConcat,       // channels of all inputs, in order; f32, or codes of the same type and levels
+                 // the smallest, x < y, where A[c] < 0. f32, kI32, kSign or kCode; of valid taps,
+                 // never none
+  kConcat,       // channels of all inputs, in order; f32, kI32, or codes of one type and levels
   kPRelu,        // x > 0 ? x : x * A[c]
   kThreshold,    // code = how many of the channel's thresholds [level][c] are <= x; they ascend
   kUpsample,     // y[i][j] = x[i / factor_h][j / factor_w]; f32, kSign or kCode
@@ -104,5 +106,7 @@ struct Graph {
 
 // The largest magnitude that a sum of a convolution of integers can have, its input being `from`.
 double LargestSum(const GraphNode& conv, const GraphNode& from);
+// The same of a kI32 or kI64 value, also behind poolings and concatenations.
+double LargestSum(const Graph& graph, int value);
 
 }  // namespace lbrt

@@ -46,6 +46,13 @@ struct Fold {
   std::vector<double> alpha, beta;
 };
 
+// What plane t's sums are multiplied by, of each channel; 0 where it has no weights.
+std::vector<double> Scales(const LayerSums& sums, size_t t) {
+  std::vector<double> scales = sums.planes[t].scale;
+  for (const int dead : sums.dead) scales[static_cast<size_t>(dead)] = 0;
+  return scales;
+}
+
 class Importer {
  public:
   Importer(const Network& network, const StateDict& tensors, const ImportOptions& options,
@@ -71,17 +78,19 @@ class Importer {
   const Node& node(Value v) const { return nodes_[static_cast<size_t>(v)]; }
   const float* floats(const std::string& name) const { return tensors_.at(name).f32(); }
   double StepOf(int x) const { return steps_.count(x) == 0 ? 1 : steps_.at(x); }
+  bool IsSum(int x) const { return scales_.count(x) != 0; }
 
   // Appends a node with the first input's shape and returns it.
   GraphNode& Append(GraphOp op, const std::string& name, std::vector<int> inputs);
-  int Real(int x);  // x as floats: codes are decoded, once for all who need that
+  // x as floats: codes are decoded and sums scaled, once for all who need that.
+  int Real(int x);
   void CheckChannels(const Node& node, int x) const;
 
   // Each makes the graph nodes of a network node and returns the last one.
   int Lower(Value v);
   int LowerInput(const Node& node);
   int LowerAvgPool(const Node& node, int x);
-  int LowerMaxPool(const Node& node, int x);
+  int LowerMaxPool(Value v, int x);
   int LowerQuantize(const Node& node, int x);
   int LowerAffine(const Node& node, int x);
   int LowerPRelu(const Node& node, int x);
@@ -89,6 +98,11 @@ class Importer {
   int LowerActivation(const Node& node, int x, Activation activation);
   int LowerConcat(const Node& node, std::vector<int> inputs);
   int LowerLayer(Value v, int x);
+  bool StaysSum(Value v, const LayerSums& sums);
+  bool JoinsSums(int x) const { return IsSum(x) && graph_.node(x).op == GraphOp::kConcat; }
+  bool IsAveraged(Value v);
+  template <typename Pool>
+  int PoolEach(const Node& node, int x, Pool pool);
 
   LayerInput InputOf(int x) const;
   LayerWeights WeightsOf(const Node& node, int x) const;
@@ -109,8 +123,9 @@ class Importer {
   std::vector<Node> nodes_;
   std::map<Value, std::vector<Value>> users_;
   std::map<Value, int> lowered_;  // the graph node that a network's value became
-  std::map<int, int> decoded_;    // of a graph node of codes: the kDecode
+  std::map<int, int> reals_;      // of a graph node of codes or sums: the floats
   std::map<int, double> steps_;   // of a graph node of codes
+  std::map<int, std::vector<double>> scales_;  // of a graph node of sums, [channels], none negative
   Graph graph_;
 };
 
@@ -121,13 +136,16 @@ GraphNode& Importer::Append(GraphOp op, const std::string& name, std::vector<int
 }
 
 int Importer::Real(int x) {
-  if (!IsCode(graph_.node(x).type)) return x;
-  const auto [entry, added] = decoded_.try_emplace(x, 0);
-  if (added) {
-    Append(GraphOp::kDecode, graph_.node(x).name, {x}).step = static_cast<float>(StepOf(x));
-    entry->second = graph_.last();
-  }
-  return entry->second;
+  const bool sum = IsSum(x);
+  if (!sum && !IsCode(graph_.node(x).type)) return x;
+  const auto [entry, added] = reals_.try_emplace(x, 0);
+  if (!added) return entry->second;
+  const std::string name = graph_.node(x).name;
+  if (sum)
+    AppendAffine(name, {x}, scales_.at(x), Identity(graph_.node(x).channels).beta);
+  else
+    Append(GraphOp::kDecode, name, {x}).step = static_cast<float>(StepOf(x));
+  return entry->second = graph_.last();
 }
 
 // A flattened value keeps its rows, columns and channels in the graph; that is what the dense layer
@@ -144,12 +162,20 @@ bool TakesCodes(NodeKind kind) {
          kind == NodeKind::kConcat || kind == NodeKind::kFlatten || kind == NodeKind::kDropout;
 }
 
+// Whether a node reads the sums of a convolution of integers, to be scaled later: what pools or
+// joins them can do so exactly, and a batch norm's factors take the scales in (methods.md 2.2).
+bool TakesSums(NodeKind kind) {
+  return kind == NodeKind::kMaxPool || kind == NodeKind::kAvgPool || kind == NodeKind::kConcat ||
+         kind == NodeKind::kBatchNorm || kind == NodeKind::kDropout;
+}
+
 int Importer::Lower(Value v) {
   const Node& node = this->node(v);
   std::vector<int> inputs;
   for (const Value input : node.inputs) {
     const int x = lowered_.at(input);
-    inputs.push_back(TakesCodes(node.kind) ? x : Real(x));
+    const bool as_it_is = IsSum(x) ? TakesSums(node.kind) : TakesCodes(node.kind);
+    inputs.push_back(as_it_is ? x : Real(x));
   }
   switch (node.kind) {
     case NodeKind::kInput:
@@ -161,7 +187,7 @@ int Importer::Lower(Value v) {
     case NodeKind::kDropout:
       return inputs[0];
     case NodeKind::kMaxPool:
-      return LowerMaxPool(node, inputs[0]);
+      return LowerMaxPool(v, inputs[0]);
     case NodeKind::kAvgPool:
     case NodeKind::kGlobalAvgPool:
       return LowerAvgPool(node, inputs[0]);
@@ -195,6 +221,7 @@ int Importer::LowerAffine(const Node& node, int x) {
   Fold fold = node.kind == NodeKind::kBatchNorm ? BatchNorm(node) : Identity(node.channels);
   if (node.kind == NodeKind::kBias)
     std::copy_n(floats(node.name + ".bias"), fold.beta.size(), fold.beta.begin());
+  for (size_t c = 0; IsSum(x) && c < fold.alpha.size(); ++c) fold.alpha[c] *= scales_.at(x)[c];
   return AppendAffine(node.name, {x}, fold.alpha, fold.beta);
 }
 
@@ -238,18 +265,47 @@ void Slide(GraphNode& node, const Window& window) {
   node.width = OutputWidth(window, width);
 }
 
+// What `pool` makes of each of the values that x joins, joined. Sums of several convolutions are
+// averaged so: what quantizes the averages can then follow each pooling.
+template <typename Pool>
+int Importer::PoolEach(const Node& node, int x, Pool pool) {
+  std::vector<int> parts = graph_.node(x).inputs;
+  for (int& part : parts) part = pool(part);
+  return LowerConcat(node, std::move(parts));
+}
+
 int Importer::LowerAvgPool(const Node& node, int x) {
-  GraphNode& pool = Append(GraphOp::kAvgPool, node.name, {x});
   Window window = node.window;
   if (node.kind == NodeKind::kGlobalAvgPool) {
-    window.kernel_h = pool.height;
-    window.kernel_w = pool.width;
+    window.kernel_h = graph_.node(x).height;
+    window.kernel_w = graph_.node(x).width;
   }
+  if (IsSum(x) && LargestSum(graph_, x) * window.taps() >= 0x1p24) x = Real(x);
+  if (JoinsSums(x))
+    return PoolEach(node, x, [&](int part) { return LowerAvgPool(node, part); });
+  GraphNode& pool = Append(GraphOp::kAvgPool, node.name, {x});
   Slide(pool, window);
+  if (!IsSum(x)) return graph_.last();
+  pool.type = ValueType::kI32;
+  std::vector<double> scales = scales_.at(x);
+  for (double& scale : scales) scale /= window.taps();
+  scales_[graph_.last()] = std::move(scales);
   return graph_.last();
 }
 
-int Importer::LowerMaxPool(const Node& node, int x) {
+// Whether an average of value v is taken, perhaps behind other poolings and concatenations.
+bool Importer::IsAveraged(Value v) {
+  return std::ranges::any_of(users_[v], [&](Value user) {
+    const NodeKind kind = node(user).kind;
+    return kind == NodeKind::kAvgPool ||
+           ((kind == NodeKind::kMaxPool || kind == NodeKind::kConcat) && IsAveraged(user));
+  });
+}
+
+int Importer::LowerMaxPool(Value v, int x) {
+  const Node& node = this->node(v);
+  if (JoinsSums(x) && IsAveraged(v))
+    return PoolEach(node, x, [&](int part) { return LowerMaxPool(v, part); });
   GraphNode& pool = Append(GraphOp::kMaxPool, node.name, {x});
   const GraphNode& from = graph_.node(x);
   pool.type = from.type;
@@ -262,6 +318,7 @@ int Importer::LowerMaxPool(const Node& node, int x) {
       if (axis->taps(i).size() == 0)
         throw InputError("node " + node.name, "one of its windows lies in the padding");
   steps_[graph_.last()] = StepOf(x);
+  if (IsSum(x)) scales_[graph_.last()] = scales_.at(x);
   return graph_.last();
 }
 
@@ -287,25 +344,31 @@ int Importer::LowerActivation(const Node& node, int x, Activation activation) {
   return graph_.last();
 }
 
-// Codes stay codes where all of them mean the same.
+// Codes stay codes where all of them mean the same; sums, each with the scales of its channels, do.
 int Importer::LowerConcat(const Node& node, std::vector<int> inputs) {
   const ValueType type = graph_.node(inputs[0]).type;
   const int levels = graph_.node(inputs[0]).levels;
   const double step = StepOf(inputs[0]);
+  const bool sums = IsSum(inputs[0]);
   const bool same = std::all_of(inputs.begin(), inputs.end(), [&](int x) {
     const GraphNode& from = graph_.node(x);
-    return from.type == type && from.levels == levels && StepOf(x) == step;
+    return from.type == type && from.levels == levels && StepOf(x) == step && IsSum(x) == sums;
   });
   if (!same)
     for (int& x : inputs) x = Real(x);
   int channels = 0;
-  for (const int x : inputs) channels += graph_.node(x).channels;
+  std::vector<double> scales;
+  for (const int x : inputs) {
+    channels += graph_.node(x).channels;
+    if (same && sums) scales.insert(scales.end(), scales_.at(x).begin(), scales_.at(x).end());
+  }
   GraphNode& concat = Append(GraphOp::kConcat, node.name, std::move(inputs));
   concat.channels = channels;
   if (same) {
     concat.type = type;
     concat.levels = levels;
     steps_[graph_.last()] = step;
+    if (sums) scales_[graph_.last()] = std::move(scales);
   }
   return graph_.last();
 }
@@ -380,6 +443,10 @@ int Importer::LowerLayer(Value v, int x) {
   }
   const bool plain = graph_.node(convs[0]).weight_kind == WeightKind::kFloat && node.alpha.empty();
   if (plain && !node.bias) return convs[0];  // y is the sum
+  if (StaysSum(v, sums)) {
+    scales_[convs[0]] = Scales(sums, 0);
+    return convs[0];
+  }
   return AppendAffines(node.name, convs, sums, bias);
 }
 
@@ -395,15 +462,25 @@ int Importer::AppendAffine(const std::string& name, std::vector<int> inputs,
   return graph_.last();
 }
 
+// Whether a layer's y is a sum with a scale alone, and all that read it take that.
+bool Importer::StaysSum(Value v, const LayerSums& sums) {
+  if (sums.planes.size() != 1 || graph_.node(graph_.last()).type != ValueType::kI32 ||
+      node(v).bias || !sums.offset.empty())
+    return false;
+  const std::vector<Value>& users = users_[v];
+  return !users.empty() &&
+         std::ranges::all_of(users, [&](Value user) { return TakesSums(node(user).kind); }) &&
+         std::ranges::all_of(Scales(sums, 0), [](double scale) { return scale >= 0; });
+}
+
 // fold of y, whose planes are added in their order.
 int Importer::AppendAffines(const std::string& name, const std::vector<int>& convs,
                             const LayerSums& sums, const Fold& fold) {
   const size_t channels = fold.alpha.size();
   int last = -1;
   for (size_t t = 0; t < convs.size(); ++t) {
-    std::vector<double> a(channels), b;
-    for (size_t c = 0; c < channels; ++c) a[c] = fold.alpha[c] * sums.planes[t].scale[c];
-    for (const int dead : sums.dead) a[static_cast<size_t>(dead)] = 0;
+    std::vector<double> a = Scales(sums, t), b;
+    for (size_t c = 0; c < channels; ++c) a[c] *= fold.alpha[c];
     if (t > 0) {
       last = AppendAffine(name, {convs[t], last}, a, {});
       continue;

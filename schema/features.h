@@ -34,9 +34,10 @@ enum Feature : uint64_t {
   kFeatureDepthToSpace = 1u << 21,
   kFeatureLongEpilogues = 1u << 22,  // more than 2 stages, and restarts
   kFeatureMinimum = 1u << 23,
-  kFeatureStageThresholds = 1u << 24
+  kFeatureStageThresholds = 1u << 24,
+  kFeatureSumPool = 1u << 25
 };
-inline constexpr uint64_t kKnownFeatures = (1u << 25) - 1;
+inline constexpr uint64_t kKnownFeatures = (1u << 26) - 1;
 
 // The features of an op's epilogue.
 template <typename Stages>
@@ -82,7 +83,10 @@ uint64_t ProgramFeatures(const Program& program) {
       features |= kFeatureEltwise | StageFeatures(*eltwise->stages());
       if (reads(eltwise->input(), TensorType::Bits)) features |= kFeatureMixedOperands;
     }
-    if (op->body_as_AvgPool() != nullptr) features |= kFeatureAvgPool;
+    if (const AvgPool* pool = op->body_as_AvgPool()) {
+      features |= kFeatureAvgPool;
+      if (pool->sum()) features |= kFeatureSumPool;
+    }
     if (const MaxPool* pool = op->body_as_MaxPool()) {
       features |= kFeatureMaxPool;
       if (pool->minimum() != nullptr) features |= kFeatureMinimum;

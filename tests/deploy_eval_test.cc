@@ -110,7 +110,11 @@ class NaiveGraph {
               ADD_FAILURE() << "networks of the trainer have no such node";
               break;
             case GraphOp::kAvgPool:
-              y.floats.push_back(Average(node, from, x, row, column, c));
+              if (node.type == ValueType::kI32)
+                y.integers.push_back(Total<int64_t>(x.integers, node, from, row, column, c));
+              else
+                y.floats.push_back(Total<float>(x.floats, node, from, row, column, c) *
+                                   (1.0f / static_cast<float>(node.window.taps())));
               break;
             case GraphOp::kPadChannels: {
               const int source = c - node.pad_before;
@@ -164,13 +168,14 @@ class NaiveGraph {
     });
     return acc;
   }
-  static float Average(const GraphNode& node, const GraphNode& from, const Plain& x, int row,
-                       int column, int channel) {
-    float acc = 0;
+  template <typename T>
+  static T Total(const std::vector<T>& x, const GraphNode& node, const GraphNode& from, int row,
+                 int column, int channel) {
+    T acc = 0;
     ForEachTap(node, from, row, column, [&](size_t at, int, int c) {
-      if (c == channel) acc += x.floats[at];
+      if (c == channel) acc += x[at];
     });
-    return acc * (1.0f / static_cast<float>(node.window.taps()));
+    return acc;
   }
 
   static void Copy(const Plain& x, size_t at, Plain& y) {
@@ -307,7 +312,8 @@ class SmallGraph {
     return *this;
   }
   SmallGraph& Pool(Window window) {
-    Slide(Append(GraphOp::kAvgPool, ValueType::kF32), window);
+    const ValueType type = graph_.nodes.back().type;
+    Slide(Append(GraphOp::kAvgPool, type), window);
     return *this;
   }
   SmallGraph& Activate(Activation activation) {
@@ -484,6 +490,19 @@ TEST(DeployEvalTest, ConcatenationKeepsTheOrderOfChannels) {
                            .Decode(1.0f / 3)
                            .graph(),
                        2, 28);
+}
+
+TEST(DeployEvalTest, SumsArePooledAveragedAndJoinedExactly) {
+  for (const Window& window : {SquareWindow(3, 1, 1), SquareWindow(3, 2, 0)})
+    ExpectIsTheNaiveLoop(SmallGraph(ValueType::kF32, 7, 13, 33, 29)
+                             .Quantize(15, 15)
+                             .Conv(WeightKind::kOdd, ValueType::kI32, 19, SquareWindow(3, 1, 1))
+                             .MaxPool(SquareWindow(3, 1, 1))
+                             .ConcatWith(2)
+                             .Pool(window)
+                             .Affine(1, 1)
+                             .graph(),
+                         2, 30);
 }
 
 TEST(DeployEvalTest, TheCornerOfALayerOfOnesCountsItsValidTaps) {

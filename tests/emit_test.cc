@@ -49,7 +49,8 @@ Graph EverythingGraph() {
 
   const int clipped = g.Activate(sum, Activation::kClipUnit);
   const int codes = g.MaxPool(g.Quantize(clipped, 7.0f, 7), SquareWindow(2, 1, 0));
-  const int first = g.Affine(g.Conv(codes, WeightKind::kTernary, 4, k3x3), 0.1f);
+  const int averaged = g.AvgPool(g.Conv(codes, WeightKind::kTernary, 4, k3x3), k3x3);
+  const int first = g.Affine(averaged, 0.01f);
   const int planes = g.AffineOnto(g.Conv(codes, WeightKind::kOdd, 4, k3x3, 4), first, 0.01f);
   const int prelu = g.PRelu(planes);
   const int upsampled = g.Upsample(g.MaxPool(g.Threshold(prelu, 5), SquareWindow(1, 3, 0)), 3, 3);

@@ -122,7 +122,11 @@ class GraphBuilder {
     return Append(std::move(node), GraphOp::kDecode, {x});
   }
 
-  int AvgPool(int x, Window window) { return Append(Pooled(x, window), GraphOp::kAvgPool, {x}); }
+  int AvgPool(int x, Window window) {
+    GraphNode node = Pooled(x, window);
+    if (graph_.node(x).type == ValueType::kI32) node.type = ValueType::kI32;
+    return Append(std::move(node), GraphOp::kAvgPool, {x});
+  }
 
   int MaxPool(int x, Window window) {
     GraphNode node = Pooled(x, window);

@@ -494,6 +494,88 @@ TEST(ImportTest, MaxPoolingAndDropoutKeepCodes) {
             dense.weights[static_cast<size_t>((7 * 9 + 4) * 64 + 5)]);
 }
 
+// Two convolutions of codes, joined and pooled: what reads that is a batch norm, or an average and
+// then one (methods.md 2.2), or floats.
+Network JoinedSums(bool averaged, bool add) {
+  using Part = NetworkBuilder::Part;
+  QuantizationDefaults defaults;
+  defaults.weights = WeightQuantizer::kEdmips;
+  defaults.activations = ActivationQuantizer::kHwgq;
+  defaults.bits = "2/2";
+  NetworkBuilder b("joined", {}, defaults, 6, 10);
+  NetworkBuilder::Layer stem, body, head;
+  stem.part = Part::kStem;
+  head.part = Part::kHead;
+  const Value x = b.Quantize("p", b.Conv("stem", b.Input(3), 8, SquareWindow(3, 1, 1), stem));
+  const Value one = b.Conv("one", x, 8, SquareWindow(1, 1, 0), body);
+  const Value three = b.Conv("three", x, 4, SquareWindow(3, 1, 1), body);
+  Value y = b.MaxPool("pool", b.Concat("concat", {one, three}), 2, 2, 0);
+  Value z = averaged ? b.AvgPool("average", y, SquareWindow(3, 1, 1)) : y;
+  z = b.BatchNorm("bn", z);
+  if (add) z = b.Add("add", z, y);
+  return b.Finish(b.Linear("fc", b.GlobalAvgPool("global", z), 10, head));
+}
+
+TEST(ImportTest, SumsStaySumsUpToTheBatchNormThatTakesTheirScales) {
+  const Network network = JoinedSums(false, false);
+  const StateDict state = RandomTensors(network, 19);
+  const Graph graph = Import(network, state, kImageNet, nullptr);
+  EXPECT_EQ(ValueType::kI32, Named(graph, "concat", GraphOp::kConcat).type);
+  EXPECT_EQ(ValueType::kI32, Named(graph, "pool", GraphOp::kMaxPool).type);
+  // What one affine of the sums alone does: y = step_w * s_a / 2 * I (methods.md 2.2), normalised.
+  const GraphNode& affine = Named(graph, "bn", GraphOp::kAffine);
+  EXPECT_EQ(graph.node(affine.inputs[0]).name, "pool");
+  for (const auto& [layer, begin, outputs] :
+       {std::tuple("one", size_t{0}, size_t{8}), std::tuple("three", size_t{8}, size_t{4})}) {
+    const HostTensor& w = state.at(std::string(layer) + ".weight");
+    double mean = 0, squares = 0;
+    const auto count = static_cast<double>(w.numel());
+    for (int64_t i = 0; i < w.numel(); ++i) mean += static_cast<double>(w.f32()[i]) / count;
+    for (int64_t i = 0; i < w.numel(); ++i)
+      squares += std::pow(static_cast<double>(w.f32()[i]) - mean, 2);
+    const double step = 0.996 * std::sqrt(squares / (count - 1));
+    for (size_t c = begin; c < begin + outputs; ++c) {
+      const double variance = static_cast<double>(state.at("bn.running_var").f32()[c]) + 1e-5;
+      const double a = static_cast<double>(state.at("bn.weight").f32()[c]) / std::sqrt(variance) *
+                       step * 0.538 / 2;
+      EXPECT_NEAR(static_cast<double>(affine.a[c]), a, 1e-6 * std::fabs(a)) << layer << " " << c;
+    }
+  }
+}
+
+TEST(ImportTest, AveragesOfSumsAreOneAConvolutionAndLeaveTheDivisorToTheAffine) {
+  const Network network = JoinedSums(true, false);
+  const StateDict state = RandomTensors(network, 19);
+  const Graph graph = Import(network, state, kImageNet, nullptr);
+  const GraphNode& affine = Named(graph, "bn", GraphOp::kAffine);
+  const GraphNode& joined = graph.node(affine.inputs[0]);
+  ASSERT_EQ(GraphOp::kConcat, joined.op);
+  ASSERT_EQ(2u, joined.inputs.size());
+  const char* const layers[] = {"one", "three"};
+  for (const size_t i : {0, 1}) {
+    const GraphNode& average = graph.node(joined.inputs[i]);
+    EXPECT_EQ(GraphOp::kAvgPool, average.op);
+    EXPECT_EQ(ValueType::kI32, average.type);
+    const GraphNode& pool = graph.node(average.inputs[0]);
+    EXPECT_EQ(GraphOp::kMaxPool, pool.op);
+    EXPECT_EQ(layers[i], graph.node(pool.inputs[0]).name);
+  }
+  const Network plain = JoinedSums(false, false);
+  const Graph without = Import(plain, state, kImageNet, nullptr);
+  const std::vector<float>& a = Named(without, "bn", GraphOp::kAffine).a;
+  for (size_t c = 0; c < a.size(); ++c)
+    EXPECT_NEAR(a[c] / 9, affine.a[c], 1e-6f * std::fabs(a[c]));
+}
+
+TEST(ImportTest, SumsThatAreAlsoReadAsFloatsAreScaledOnce) {
+  const Network network = JoinedSums(false, true);
+  const Graph graph = Import(network, RandomTensors(network, 19), kImageNet, nullptr);
+  const GraphNode& real = graph.node(Named(graph, "add", GraphOp::kAdd).inputs[1]);
+  EXPECT_EQ(GraphOp::kAffine, real.op);
+  EXPECT_EQ("pool", graph.node(real.inputs[0]).name);
+  EXPECT_EQ(std::vector<float>(12, 0.0f), real.b);
+}
+
 // Two quantizers of a stem's result, the second one of `bits` bits, which are concatenated for a
 // convolution and, as numbers, added.
 Network TwoQuantizers(int bits) {

@@ -63,6 +63,16 @@ TEST(Interpret, AveragePoolingCountsThePadding) {  // methods.md 9
   EXPECT_EQ(y, (std::vector<float>{4 * ninth, 6 * ninth, 6 * ninth, 9 * ninth}));
 }
 
+TEST(Interpret, AnAverageOfSumsIsTheirSum) {
+  GraphBuilder g;
+  const int signs = g.Sign(g.Input(ValueType::kF32, 4, 4, 1));
+  const int conv = g.Conv(signs, WeightKind::kInteger, 1, SquareWindow(1, 1, 0), 8);
+  g.node(conv).codes = {-100};
+  const Graph graph = g.Finish(g.AvgPool(conv, SquareWindow(3, 2, 1)));
+  EXPECT_EQ(std::get<std::vector<int32_t>>(Interpret(graph, std::vector<float>(16, 1.0f)).back()),
+            (std::vector<int32_t>{-400, -600, -600, -900}));
+}
+
 TEST(Interpret, AFloatConvolutionAddsInTheOrderOfItsTapsWithOneRoundingEach) {
   GraphBuilder g;
   const int x = g.Input(ValueType::kF32, 1, 1, 3);

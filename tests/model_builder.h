@@ -141,8 +141,10 @@ struct ModelFile {
     AddOp()->body.Set(std::move(eltwise));
     return *table.ops.back()->body.AsEltwise();
   }
-  int AddAvgPool(int input, const Window& w, uint32_t before = 0, uint32_t after = 0) {
+  int AddAvgPool(int input, const Window& w, uint32_t before = 0, uint32_t after = 0,
+                 bool sum = false) {
     lbm::AvgPoolT pool;
+    pool.sum = sum;
     pool.input = static_cast<uint32_t>(input);
     pool.window = std::make_unique<lbm::Window>(FileWindow(w));
     pool.pad_before = before;

@@ -183,7 +183,7 @@ class PlainModel {
     PlainTensor y = {
         x.n, shape.out_height(), shape.out_width(), pool.pad_before + x.c + pool.pad_after, {}};
     y.values.resize(y.n * y.image());
-    const float scale = 1.0f / static_cast<float>(shape.window.taps());
+    const float scale = pool.sum ? 1.0f : 1.0f / static_cast<float>(shape.window.taps());
     for (size_t n = 0; n < x.n; ++n)
       reference::AveragePool(shape, x.values.data() + n * x.image(), scale, pool.pad_before,
                              pool.pad_after, y.values.data() + n * y.image());

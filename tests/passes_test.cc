@@ -356,6 +356,39 @@ TEST(Passes, CodesAreMadeBeforePoolingsAndConcatenations) {
   EXPECT_GT(minima, 0u);
 }
 
+// A block of Inception-v3's, as import makes it: two convolutions' sums are joined for one branch,
+// averaged and joined for another; and those of a third are pooled before they are averaged.
+TEST(Passes, CodesOfSumsAreMadeBehindEachConvolutionAndEachAverage) {
+  GraphBuilder g;
+  const int x = g.Quantize(g.Input(ValueType::kF32, 7, 6, 5), 4.0f, 7);
+  const int a = g.Conv(x, WeightKind::kOdd, 4, k3x3, 2);
+  const int b = g.Conv(x, WeightKind::kTernary, 3, k3x3);
+  const int pooled = g.MaxPool(g.Conv(x, WeightKind::kSign, 2, k3x3), k3x3);
+  const int joined = g.Concat({a, g.Concat({b, pooled})});
+  const int averages = g.Concat(
+      {g.AvgPool(a, k3x3), g.Concat({g.AvgPool(b, k3x3), g.AvgPool(pooled, k3x3)})});
+  const int codes = g.Quantize(g.Affine(joined, 0.1f), 3.0f, 3);
+  const int averaged = g.Quantize(g.Affine(averages, 0.02f), 3.0f, 7);
+  const int largest = g.Sign(g.Affine(g.MaxPool(joined, k3x3), 0.1f));
+  int sum = g.Conv(codes, WeightKind::kSign, 2, k3x3);
+  sum = g.Add(sum, g.Conv(averaged, WeightKind::kOdd, 2, k3x3, 3));
+  sum = g.Add(sum, g.Conv(largest, WeightKind::kSign, 2, k3x3));
+  const Graph graph = g.Finish(sum);
+  const LoweredGraph lowered = RunPasses(graph);
+  size_t of_sums = 0;
+  for (const LoweredGraph::Op& op : lowered.ops) {
+    if (op.kind == &kinds::kConcat) {
+      EXPECT_NE(lowered.node(op.body[0]).type, ValueType::kI32);
+    } else if (op.kind == &kinds::kEltwise && op.inputs[0] != 0) {
+      // Behind poolings, whose sums are averaged or are averages, and from there to codes.
+      EXPECT_EQ(op.note, "follows a pooling, which has no epilogue");
+      for (const LoweredGraph::Stage& stage : op.stages) EXPECT_EQ(stage.out_f32, -1);
+      ++of_sums;
+    }
+  }
+  EXPECT_EQ(of_sums, 5u);
+}
+
 // As CodesAreMadeBeforePoolings, but for one thing: then all stays as it was, and says why.
 std::string WhyNotHoisted(void (*change)(GraphBuilder& g, int sum, int pooled, int* out)) {
   GraphBuilder g;

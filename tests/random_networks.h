@@ -295,8 +295,8 @@ class RandomNetwork {
     const Window w = AnyWindow(x);
     const int before = random_.Among({0, 0, 3, 8}), after = random_.Among({0, 0, 5, 8});
     Value y = Result(x, w, before + x.c + after);
-    y.tensor =
-        file_.AddAvgPool(x.tensor, w, static_cast<uint32_t>(before), static_cast<uint32_t>(after));
+    y.tensor = file_.AddAvgPool(x.tensor, w, static_cast<uint32_t>(before),
+                                static_cast<uint32_t>(after), random_.Chance(30));
     values_.push_back(y);
   }
 

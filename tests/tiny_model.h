@@ -154,7 +154,8 @@ inline ModelFile TinyOperatorsModel() {
   ternary.groups = 8;
   stage = &file.AddStage(ternary);
   stage->add = sums;
-  const int pooled = file.AddAvgPool(file.StoreF32(*stage), SquareWindow(4, 1, 0));
+  const int pooled =
+      file.AddAvgPool(file.StoreF32(*stage), SquareWindow(4, 1, 0), 0, 0, /*sum=*/true);
   lbm::ConvT& head = file.AddConv(pooled, Window{}, lbm::WeightKind::Float, 4,
                                   weights(lbm::WeightKind::Float, 32, 4, 4));
   head.groups = 2;

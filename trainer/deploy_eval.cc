@@ -152,15 +152,23 @@ void ForEachTap(const GraphNode& pool, const at::Tensor& x, Visit visit) {
     }
 }
 
-// +0, then the valid taps in order, then times fl32(1 / taps).
-at::Tensor AveragePool(const GraphNode& pool, const at::Tensor& x) {
+// 0, then the valid taps in order.
+template <typename T>
+at::Tensor SumPool(const GraphNode& pool, const at::Tensor& x) {
   const int channels = pool.channels;
-  at::Tensor y = at::zeros({pool.height, pool.width, channels}, at::kFloat);
-  const float* in = x.data_ptr<float>();
-  float* out = y.data_ptr<float>();
+  at::Tensor y = at::zeros({pool.height, pool.width, channels}, x.options());
+  const T* in = x.data_ptr<T>();
+  T* out = y.data_ptr<T>();
   ForEachTap(pool, x, [&](int64_t to, int64_t from) {
     for (int c = 0; c < channels; ++c) out[to * channels + c] += in[from * channels + c];
   });
+  return y;
+}
+
+at::Tensor AveragePool(const GraphNode& pool, const at::Tensor& x) {
+  if (pool.type == ValueType::kI32) return SumPool<int32_t>(pool, x);
+  at::Tensor y = SumPool<float>(pool, x);
+  float* out = y.data_ptr<float>();
   const float scale = static_cast<float>(1.0 / pool.window.taps());
   for (int64_t i = 0; i < y.numel(); ++i) out[i] *= scale;
   return y;
@@ -190,6 +198,8 @@ at::Tensor MaxPoolOf(const GraphNode& pool, const at::Tensor& x) {
       return MaxPool<int8_t>(pool, x);
     case ValueType::kCode:
       return MaxPool<uint8_t>(pool, x);
+    case ValueType::kI32:
+      return MaxPool<int32_t>(pool, x);
     default:
       return MaxPool<float>(pool, x);
   }

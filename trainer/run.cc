@@ -290,6 +290,7 @@ class Run {
 
   bool Epoch() {
     const Clock::time_point start = Clock::now();
+    const size_t done_before = position_;
     EpochResult r;
     r.epoch = epoch_;
     r.lr = recipe_.rate.At(epoch_);
@@ -312,6 +313,7 @@ class Run {
     }
     r.best_accuracy = best_accuracy_;
     r.seconds = Seconds(start);
+    r.whole_seconds = r.seconds + static_cast<double>(done_before) / r.images_per_second;
     Finish(r, best);
     events_.epoch(r);
     return !AnyStops() || epoch_ + 1 == recipe_.rate.epochs;

@@ -45,6 +45,7 @@ struct EpochResult {
   double complexity = 0;                      // of a search, the last step's
   double best_accuracy = 0;
   double seconds = 0;            // of training and evaluation
+  double whole_seconds = 0;      // the same with what was done of the epoch before it was resumed
   double images_per_second = 0;  // in training
   double data_share = 0;         // of the training time: reading and augmenting
   std::vector<WidthResult> widths;  // the widest first; one of a network without widths

@@ -293,7 +293,8 @@ std::string KindText(const GraphNode& node) {
     case GraphOp::kSign:
       return "sign";
     case GraphOp::kAvgPool:
-      return "average pool" + WindowText(node.window);
+      return (node.type == ValueType::kI32 ? "sum pool" : "average pool") +
+             WindowText(node.window);
     case GraphOp::kPadChannels:
       return "pad channels";
     case GraphOp::kQuantize:
@@ -324,8 +325,9 @@ std::string TypeText(const GraphNode& node) {
       return "1 bit";
     case ValueType::kCode:
       return "0 to " + std::to_string(node.levels);
-    case ValueType::kF32:
     case ValueType::kI32:
+      return "sums";
+    case ValueType::kF32:
     case ValueType::kI64:
       break;
   }

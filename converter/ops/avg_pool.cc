@@ -1,4 +1,4 @@
-// Average pooling, then zero channels: one of the two or both (fuse_pool_pad).
+// Average pooling, or its sums, then zero channels: one of the two or both (fuse_pool_pad).
 #include "converter/emission.h"
 #include "converter/ops.h"
 #include "images/error.h"
@@ -22,16 +22,18 @@ bool Lower(const Graph& graph, int i, LoweredGraph::Op& op) {
 TableBody Emit(Emission& emission, const LoweredGraph::Op& op) {
   Window window;
   uint32_t before = 0, after = 0;
+  bool sum = false;
   for (const int i : op.body) {
     const GraphNode& node = emission.node(i);
     if (node.op == GraphOp::kAvgPool) window = node.window;
+    sum |= node.type == ValueType::kI32;
     before += static_cast<uint32_t>(node.pad_before);
     after += static_cast<uint32_t>(node.pad_after);
   }
   const lbm::Window in_table = TableWindow(window);
   return {lbm::OpBody::AvgPool,
           lbm::CreateAvgPool(emission.builder(), emission.Tensor(op.inputs[0]), &in_table, before,
-                             after, emission.Tensor(op.body.back()))
+                             after, emission.Tensor(op.body.back()), sum)
               .Union()};
 }
 

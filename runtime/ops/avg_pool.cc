@@ -1,5 +1,5 @@
 // avg_pool: y = fl32(1 / taps) * (ordered sum of the window's valid taps), taps counting padding
-// too; zero channels before and behind.
+// too, or that sum itself; zero channels before and behind.
 //
 //   in   x  f32 [n h w c]
 //   out  y  f32 [n oh ow before + c + after]
@@ -56,7 +56,7 @@ PreparedOp Prepare(const OpView& view, const Kernels& kernels, ModelMemory& memo
   state.pool.width = static_cast<size_t>(x.shape.w);
   state.pool.channels = static_cast<size_t>(x.shape.c);
   state.pool.window = ToWindow(*from.window());
-  state.pool.scale = 1.0f / static_cast<float>(state.pool.window.taps());
+  state.pool.scale = from.sum() ? 1.0f : 1.0f / static_cast<float>(state.pool.window.taps());
   state.pool.before = from.pad_before();
   state.pool.after = from.pad_after();
   state.run = lanes ? kernels.average_pool_lanes : kernels.average_pool_rows;

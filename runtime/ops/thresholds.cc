@@ -106,13 +106,7 @@ void CountThresholds(const Kernels& kernels, const Thresholds& thresholds, const
 int SumChain::Code(int64_t sum) const {
   float z = static_cast<float>(sum);
   if (affine) z = Affine(z, a, b);
-  switch (activation) {
-    case Activation::kNone: break;
-    case Activation::kRelu: z = Relu(z); break;
-    case Activation::kHardtanh: z = Hardtanh(z); break;
-    case Activation::kClipUnit: z = ClipUnit(z); break;
-    case Activation::kPRelu: z = PRelu(z, slope); break;
-  }
+  z = Activate(z, activation, slope);
   if (levels == 0) return SignBit(z) ? 1 : 0;
   if (counted.list == nullptr) return static_cast<int>(ActivationCode(z, inverse_step, levels));
   return Search(counted, counted.list, z);
