@@ -1,5 +1,5 @@
 // Rows of the column avx512-popcnt written with intrinsics, because a benchmark showed them to be
-// worth it: avx512_lanes.cc, avx512_fixed_point.cc, avx512_dot.cc.
+// worth it: avx512_lanes.cc, avx512_fixed_point.cc, avx512_dot.cc, avx512_depthwise.cc.
 #pragma once
 
 #include "hwy/base.h"
@@ -33,6 +33,11 @@ void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* 
 void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
              int32_t* acc, size_t acc_stride);
 
+size_t DepthwiseBytes(const WeightRows& rows);
+void PackDepthwise(const WeightRows& rows, void* packed);
+void DepthwiseCodes(const DepthwiseWindows<uint8_t>& in, const Weights& weights, size_t row,
+                    size_t column, int32_t zero, int32_t* acc, size_t acc_stride);
+
 // The column of Highway's AVX3_DL with these rows in the place of its own. `dot_panels`: weights of
 // dot_tile in groups of four.
 constexpr Kernels Replace(Kernels column, const Packing& dot_panels) {
@@ -44,6 +49,8 @@ constexpr Kernels Replace(Kernels column, const Packing& dot_panels) {
   column.fixed_point_lanes = FixedPointLanes;
   column.pack_dot_tile = dot_panels;
   column.dot_tile = DotTile;
+  column.pack_depthwise_codes = {DepthwiseBytes, PackDepthwise};
+  column.depthwise_codes = DepthwiseCodes;
   return column;
 }
 

@@ -128,11 +128,10 @@ struct DepthwiseWindows {
   size_t channels;
 };
 
-// Weights of a depthwise convolution, of int32_t or float: those of tap (y, x) are `channels`
-// elements at first + y * row_stride + x * channels.
-template <typename T>
+// Weights of a depthwise convolution: those of tap (y, x) are `channels` floats at first +
+// y * row_stride + x * channels.
 struct DepthwiseWeights {
-  const T* first;
+  const float* first;
   size_t row_stride;
 };
 
@@ -247,7 +246,8 @@ struct Kernels {
   size_t tile_rows;
 
   Packing pack_xor_popcount_tile, pack_xor_popcount_lanes, pack_sign_sum_tile, pack_fma_tile,
-      pack_fixed_point_tile, pack_fixed_point_lanes, pack_dot_tile, pack_plane_popcount_tile;
+      pack_fixed_point_tile, pack_fixed_point_lanes, pack_dot_tile, pack_plane_popcount_tile,
+      pack_depthwise_codes;
 
   // acc[r * acc_stride + o] = base[r][o] - 2 * popcount(window r ^ weight row o): for +-1 values
   // the dot product, where base is the number of taps. Padding bits are zero in both, hence count
@@ -299,12 +299,12 @@ struct Kernels {
   // such two rows.
   size_t plane_pairs;
 
-  // acc[r * acc_stride + c] = sum over the taps of w * (x - zero), exact where it fits int32.
-  void (*depthwise_codes)(const DepthwiseWindows<uint8_t>& in,
-                          const DepthwiseWeights<int32_t>& weights, int32_t zero, int32_t* acc,
-                          size_t acc_stride);
+  // acc[r * acc_stride + c] = sum over the taps of w * (x - zero), exact where it fits int32. Weights
+  // are signed bytes, a row a channel; tap (0, 0) of the windows meets that of (row, column).
+  void (*depthwise_codes)(const DepthwiseWindows<uint8_t>& in, const Weights& weights, size_t row,
+                          size_t column, int32_t zero, int32_t* acc, size_t acc_stride);
   // acc[r * acc_stride + c]: acc = +0; for each tap, y and x ascending: acc = fma(w, x, acc).
-  void (*depthwise_f32)(const DepthwiseWindows<float>& in, const DepthwiseWeights<float>& weights,
+  void (*depthwise_f32)(const DepthwiseWindows<float>& in, const DepthwiseWeights& weights,
                         float* acc, size_t acc_stride);
 
   void (*epilogue_rows)(const EpilogueRows& e);

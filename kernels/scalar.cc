@@ -214,16 +214,17 @@ void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* 
 }
 
 namespace {
-// acc[r * acc_stride + c]: 0, then step(w, x, acc) for each tap.
-template <typename T, typename Weight, typename Step>
-void Depthwise(const DepthwiseWindows<T>& in, const DepthwiseWeights<Weight>& weights, Weight* acc,
+// acc[r * acc_stride + c]: 0, then step(w, x, acc) for each tap, whose weights are channels of W at
+// w + y * row_stride + x * channels.
+template <typename T, typename W, typename Sum, typename Step>
+void Depthwise(const DepthwiseWindows<T>& in, const W* weights, size_t row_stride, Sum* acc,
                size_t acc_stride, Step step) {
   for (size_t r = 0; r < in.pixels; ++r) {
-    Weight* sums = acc + r * acc_stride;
+    Sum* sums = acc + r * acc_stride;
     for (size_t c = 0; c < in.channels; ++c) sums[c] = 0;
     for (size_t y = 0; y < in.rows; ++y) {
       const T* x = in.first + r * in.step + y * in.row_stride;
-      const Weight* w = weights.first + y * weights.row_stride;
+      const W* w = weights + y * row_stride;
       for (size_t i = 0; i < in.columns; ++i, x += in.column_stride, w += in.channels) {
         for (size_t c = 0; c < in.channels; ++c) sums[c] = step(w[c], x[c], sums[c]);
       }
@@ -232,15 +233,27 @@ void Depthwise(const DepthwiseWindows<T>& in, const DepthwiseWeights<Weight>& we
 }
 }  // namespace
 
-void DepthwiseCodes(const DepthwiseWindows<uint8_t>& in, const DepthwiseWeights<int32_t>& weights,
-                    int32_t zero, int32_t* acc, size_t acc_stride) {
-  Depthwise(in, weights, acc, acc_stride,
+size_t DepthwiseBytes(const WeightRows& rows) {
+  return RoundUp(rows.outputs * rows.elements(), kPackedAlignment);
+}
+void PackDepthwise(const WeightRows& rows, void* packed) {
+  auto* out = static_cast<int8_t*>(packed);
+  for (size_t k = 0; k < rows.elements(); ++k) {
+    for (size_t o = 0; o < rows.outputs; ++o) *out++ = static_cast<int8_t>(WeightCode(rows, o, k));
+  }
+}
+
+void DepthwiseCodes(const DepthwiseWindows<uint8_t>& in, const Weights& weights, size_t row,
+                    size_t column, int32_t zero, int32_t* acc, size_t acc_stride) {
+  const size_t row_stride = weights.rows.run * in.channels;
+  Depthwise(in, static_cast<const int8_t*>(weights.packed) + row * row_stride + column * in.channels,
+            row_stride, acc, acc_stride,
             [zero](int32_t w, int32_t x, int32_t sum) { return sum + w * (x - zero); });
 }
 
-void DepthwiseF32(const DepthwiseWindows<float>& in, const DepthwiseWeights<float>& weights,
-                  float* acc, size_t acc_stride) {
-  Depthwise(in, weights, acc, acc_stride,
+void DepthwiseF32(const DepthwiseWindows<float>& in, const DepthwiseWeights& weights, float* acc,
+                  size_t acc_stride) {
+  Depthwise(in, weights.first, weights.row_stride, acc, acc_stride,
             [](float w, float x, float sum) { return Fma(w, x, sum); });
 }
 

@@ -21,9 +21,9 @@ void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* 
                      size_t acc_stride);
 void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
              int32_t* acc, size_t acc_stride);
-void DepthwiseCodes(const DepthwiseWindows<uint8_t>& in, const DepthwiseWeights<int32_t>& weights,
-                    int32_t zero, int32_t* acc, size_t acc_stride);
-void DepthwiseF32(const DepthwiseWindows<float>& in, const DepthwiseWeights<float>& weights,
+void DepthwiseCodes(const DepthwiseWindows<uint8_t>& in, const Weights& weights, size_t row,
+                    size_t column, int32_t zero, int32_t* acc, size_t acc_stride);
+void DepthwiseF32(const DepthwiseWindows<float>& in, const DepthwiseWeights& weights,
                   float* acc, size_t acc_stride);
 void EpilogueRows(const lbrt::EpilogueRows& e);
 void EpilogueLanes(const lbrt::EpilogueLanes& e);
@@ -54,6 +54,11 @@ void MaxPoolRange(const MaxPool<T>& pool, size_t oy, size_t ox, size_t begin, si
 inline constexpr Packing kNoPacking = {[](const WeightRows&) { return size_t{0}; },
                                        [](const WeightRows&, void*) {}};
 
+// Signed bytes [tap][channel].
+size_t DepthwiseBytes(const WeightRows& rows);
+void PackDepthwise(const WeightRows& rows, void* packed);
+inline constexpr Packing kDepthwiseBytes = {DepthwiseBytes, PackDepthwise};
+
 inline constexpr Kernels kKernels = {
     .isa = "scalar",
     .panel = 1,
@@ -66,6 +71,7 @@ inline constexpr Kernels kKernels = {
     .pack_fixed_point_lanes = kNoPacking,
     .pack_dot_tile = kNoPacking,
     .pack_plane_popcount_tile = kNoPacking,
+    .pack_depthwise_codes = kDepthwiseBytes,
     .xor_popcount_tile = XorPopcountTile,
     .xor_popcount_lanes = XorPopcountLanes,
     .sign_sum_tile = SignSumTile,

@@ -58,6 +58,7 @@ constexpr Kernels kColumn = {
     .pack_fixed_point_lanes = pack::kFixedPointRows,
     .pack_dot_tile = kDotPanels<2>,
     .pack_plane_popcount_tile = kPlanePanels,
+    .pack_depthwise_codes = scalar::kDepthwiseBytes,
     .xor_popcount_tile = XorPopcountTile,
     .xor_popcount_lanes = XorPopcountLanes,
     .sign_sum_tile = SignSumTile,

@@ -1077,21 +1077,40 @@ TEST_P(KernelTest, DepthwiseIsAConvolutionOfEachChannel) {
 
       std::vector<int32_t> x(height * width * channels), w(channels * taps);
       for (int32_t& value : x) value = random.Between(0, 255);
-      for (int32_t& value : w) value = random.Between(-255, 255);
+      for (int32_t& value : w) value = random.Between(-128, 127);
       const int32_t zero = random.Between(0, 1) * random.Between(1, 255);
       std::vector<int32_t> centred = x;
       for (int32_t& value : centred) value -= zero;
       std::vector<int64_t> sums(outputs);
       reference::IntegerSums(conv, centred.data(), w.data(), sums.data());
       const Guarded<uint8_t> codes(std::vector<uint8_t>(x.begin(), x.end()), edge);
-      const Guarded<int32_t> weights(by_tap(w), edge);
+      // The window is a part of a larger one, whose other taps are not met.
+      const size_t row = static_cast<size_t>(random.Between(0, 2));
+      const size_t column = static_cast<size_t>(random.Between(0, 2));
+      const size_t runs = row + static_cast<size_t>(window.kernel_h + random.Between(0, 2));
+      const size_t run = column + static_cast<size_t>(window.kernel_w + random.Between(0, 2));
+      std::vector<int8_t> bytes(channels * runs * run);
+      for (int8_t& value : bytes) value = static_cast<int8_t>(random.Between(-128, 127));
+      for (size_t i = 0; i < w.size(); ++i) {
+        const auto kernel_w = static_cast<size_t>(window.kernel_w);
+        const size_t y = row + i % taps / kernel_w, x = column + i % kernel_w;
+        bytes[(i / taps * runs + y) * run + x] = static_cast<int8_t>(w[i]);
+      }
+      WeightRows rows = {};
+      rows.form = WeightForm::kLimbs;
+      rows.plane[0] = bytes.data();
+      rows.planes = 1;
+      rows.row_bytes = runs * run;
+      rows.outputs = channels;
+      rows.runs = runs;
+      rows.run = run;
+      const PackedWeights packed(kernels().pack_depthwise_codes, rows);
       Guarded<int32_t> acc(acc_size, edge);
       kernels().depthwise_codes(
           {codes.data(), conv.pixels(), static_cast<size_t>(window.stride_w) * channels,
            static_cast<size_t>(window.kernel_h), static_cast<size_t>(window.kernel_w),
            width * channels, channels, channels},
-          {weights.data(), static_cast<size_t>(window.kernel_w) * channels}, zero, acc.data(),
-          stride);
+          packed.weights, row, column, zero, acc.data(), stride);
       const std::vector<int32_t> got = dense(acc);
       for (size_t i = 0; i < outputs; ++i) ASSERT_EQ(got[i], sums[i]) << what << ", at " << i;
 

@@ -153,7 +153,7 @@ void MutateTwentyThousandTimes(ModelFile tiny) {
   EXPECT_GT(statuses[LBRT_BAD_CHECKSUM], 2'000u);
   EXPECT_GT(statuses[LBRT_TRUNCATED], 50u);
   EXPECT_GT(statuses[LBRT_NOT_A_MODEL], 10u);
-  EXPECT_GT(statuses[LBRT_NEEDS_FEATURE], 3u);
+  EXPECT_GT(statuses[LBRT_NEEDS_FEATURE], 0u);
 }
 
 TEST(ModelMutation, TwentyThousandMutationsAreRefusedOrRun) {

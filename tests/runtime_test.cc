@@ -179,6 +179,12 @@ void ExpectEveryKindOfWeights(Groups form) {
       if (levels > 0 && random.Chance(30)) conv.zero = static_cast<uint8_t>(levels / 2 + 1);
       if (kinds[k].first == Kind::Weighted) SetRandomWeights(conv, weights_text[k][0] - '0', &random);
       file.AddOutput(file.StoreF32(file.AddStage(conv)));
+      for (const bool signs : {true, false}) {
+        lbm::StageT& stage = file.AddStage(conv);
+        stage.restart = true;
+        file.SetAffine(stage, RandomFloats(static_cast<size_t>(outputs), 0.1f, &random), {0.25f});
+        signs ? file.StoreSign(stage) : file.StoreCodes(stage, 1.0f, 3);
+      }
       const std::string precision = std::string(weights_text[k]) + "x" + input_text;
       ExpectPlainResults(file, {image}, precision);
       if (testing::Test::HasFatalFailure()) return;

@@ -78,6 +78,11 @@ struct Layer {
   Layer(const Shape& s, const Kernels& k) : shape(s), kernels(k) {}
 
   void SetWeights(WeightForm form, size_t plane_count, size_t row_bytes, const Packing& packing) {
+    SetWeights(form, plane_count, row_bytes, packing, shape.channels);
+  }
+  // Each output reads so many channels.
+  void SetWeights(WeightForm form, size_t plane_count, size_t row_bytes, const Packing& packing,
+                  size_t channels) {
     WeightRows& rows = weights.rows;
     rows.form = form;
     for (size_t i = 0; i < plane_count; ++i) rows.plane[i] = planes[i].data();
@@ -85,7 +90,7 @@ struct Layer {
     rows.row_bytes = row_bytes;
     rows.outputs = shape.outputs;
     rows.runs = shape.kernel;
-    rows.run = shape.kernel * shape.channels;
+    rows.run = shape.kernel * channels;
     const size_t bytes = packing.bytes(rows);
     if (bytes == 0) return;
     packed_memory = std::make_unique<uint8_t[]>(bytes + kPackedAlignment);
@@ -406,8 +411,8 @@ KernelBenchmark PlanePopcountTile(const Kernels& kernels, const Shape& shape,
 int32_t AddTap(int32_t w, int32_t x, int32_t sum) { return sum + w * x; }
 float AddTap(float w, float x, float sum) { return Fma(w, x, sum); }
 
-// Every channel meets a window of its own; of a T `x` and a Weight `w`. sums(in, weights, acc,
-// acc_stride) is a depthwise row.
+// Every channel meets a window of its own; of a T `x` and a Weight `w`, [tap][channel].
+// sums(in, acc, acc_stride) is a depthwise row with these weights.
 template <typename T, typename Weight, typename Sums>
 KernelBenchmark DepthwiseBenchmark(const char* row, const Shape& shape, Peak peak,
                                    const std::vector<T>& x, const std::vector<Weight>& w,
@@ -430,8 +435,7 @@ KernelBenchmark DepthwiseBenchmark(const char* row, const Shape& shape, Peak pea
         in.rows = in.columns = kernel;
         in.row_stride = row_elements;
         in.column_stride = in.channels = channels;
-        sums(in, DepthwiseWeights<Weight>{weights->data(), kernel * channels}, scratch->data(),
-             channels);
+        sums(in, scratch->data(), channels);
         visit(top, left, in.pixels);
       }
   };
@@ -460,20 +464,26 @@ KernelBenchmark DepthwiseBenchmark(const char* row, const Shape& shape, Peak pea
 
 KernelBenchmark DepthwiseCodes(const Kernels& kernels, const Shape& shape) {
   const auto x = RandomIntegers(shape.in_size() * shape.in_size() * shape.channels, 0, 255, 1);
+  const size_t taps = shape.kernel * shape.kernel;
+  const std::vector<int32_t> w = RandomIntegers(shape.channels * taps, -127, 127, 2);
+  const auto layer = std::make_shared<Layer>(shape, kernels);
+  for (size_t i = 0; i < w.size(); ++i)
+    layer->planes[0].push_back(static_cast<uint8_t>(w[i % taps * shape.channels + i / taps]));
+  layer->SetWeights(WeightForm::kLimbs, 1, taps, kernels.pack_depthwise_codes, /*channels=*/1);
   return DepthwiseBenchmark<uint8_t, int32_t>(
-      "depthwise_codes", shape, Peak::kDot8, {x.begin(), x.end()},
-      RandomIntegers(shape.elements(), -127, 127, 2), kernels.tile_rows,
-      [&kernels](const auto& in, const auto& weights, int32_t* acc, size_t stride) {
-        kernels.depthwise_codes(in, weights, 0, acc, stride);
+      "depthwise_codes", shape, Peak::kDot8, {x.begin(), x.end()}, w, kernels.tile_rows,
+      [layer](const auto& in, int32_t* acc, size_t stride) {
+        layer->kernels.depthwise_codes(in, layer->weights, 0, 0, 0, acc, stride);
       });
 }
 KernelBenchmark DepthwiseF32(const Kernels& kernels, const Shape& shape) {
   const size_t inputs = shape.in_size() * shape.in_size() * shape.channels;
+  const auto w = std::make_shared<const std::vector<float>>(
+      ToFloats(RandomIntegers(shape.elements(), -1000, 1000, 2), 0x1p-9f));
   return DepthwiseBenchmark<float, float>(
       "depthwise_f32", shape, Peak::kFma, ToFloats(RandomIntegers(inputs, -1000, 1000, 1), 0x1p-9f),
-      ToFloats(RandomIntegers(shape.elements(), -1000, 1000, 2), 0x1p-9f), kernels.tile_rows,
-      [&kernels](const auto& in, const auto& weights, float* acc, size_t stride) {
-        kernels.depthwise_f32(in, weights, acc, stride);
+      *w, kernels.tile_rows, [w, &kernels, shape](const auto& in, float* acc, size_t stride) {
+        kernels.depthwise_f32(in, {w->data(), shape.kernel * shape.channels}, acc, stride);
       });
 }
 

@@ -1,6 +1,6 @@
 // Convolutions in groups: outputs read the channels of their own group only.
 //
-// Depthwise (a group is one input channel): weights are decoded to int32 or float once, a vector
+// Depthwise (a group is one input channel): weights are decoded to bytes or floats once, a vector
 // holds channels. Codes, images and floats are read in place. Bits, and what several outputs a
 // channel read, are copied first: bytes, one for each output.
 //
@@ -9,7 +9,8 @@
 //
 // Integers: codes that mean code - zero, and bits, copied as 0 and 2 with a zero of 1, are put
 // right as in conv_codes.cc. Weights that do not fit a signed byte are limbs that do, each a part with
-// sums of its own: I = sum of part[i] * 256^i, in 64 bits, rounded to float once.
+// sums of its own: I = sum of part[i] * 256^i, of fixed-point weights in 64 bits, rounded to float
+// once.
 #include "kernels/weights.h"
 #include "runtime/ops/copied_rows.h"
 
@@ -20,7 +21,7 @@ constexpr size_t kMostLimbs = 3;
 
 struct Part {
   const Weights* groups;              // of each group
-  const int32_t* depthwise;           // [ky][kx][o]; or this
+  Weights depthwise;                  // or these
   const int32_t* const* const* base;  // [y][x] -> [acc_stride], or null
   size_t acc_offset;                  // in the scratch
 };
@@ -28,6 +29,7 @@ struct Part {
 struct GroupsConv : ConvState {
   Part parts[kMostLimbs];
   size_t part_count;
+  bool combines_to_floats;  // for their sums need not fit 32 bits
   const Weights* float_groups;
   const float* float_depthwise;
   void (*float_tile)(const Windows<float>& in, const Weights& weights, WeightSpan span, float* acc,
@@ -150,11 +152,10 @@ DepthwiseWindows<T> DepthwiseAt(const GroupsConv& s, const Origin& origin, size_
   in.channels = s.outputs;
   return in;
 }
-template <typename T>
-DepthwiseWeights<T> WeightsAt(const GroupsConv& s, const T* weights, TapRange rows,
-                              const TapSegment& segment) {
+DepthwiseWeights WeightsAt(const GroupsConv& s, TapRange rows, const TapSegment& segment) {
   const size_t row = s.kernel_w * s.outputs;
-  return {weights + static_cast<size_t>(rows.begin) * row + segment.first * s.outputs, row};
+  return {s.float_depthwise + static_cast<size_t>(rows.begin) * row + segment.first * s.outputs,
+          row};
 }
 
 void DepthwiseSums(const GroupsConv& s, const Origin& origin, size_t y, size_t x, size_t pixels,
@@ -164,8 +165,9 @@ void DepthwiseSums(const GroupsConv& s, const Origin& origin, size_t y, size_t x
                    const auto in = DepthwiseAt<uint8_t>(s, origin, from, to, rows, segment);
                    for (size_t i = 0; i < s.part_count; ++i)
                      s.kernels->depthwise_codes(
-                         in, WeightsAt(s, s.parts[i].depthwise, rows, segment), s.zero,
-                         Sums(s.parts[i], scratch) + (from - x) * s.acc_stride, s.acc_stride);
+                         in, s.parts[i].depthwise, static_cast<size_t>(rows.begin), segment.first,
+                         s.zero, Sums(s.parts[i], scratch) + (from - x) * s.acc_stride,
+                         s.acc_stride);
                  });
 }
 
@@ -192,15 +194,17 @@ void GroupSums(const GroupsConv& s, const Origin& origin, size_t y, size_t x, si
   }
 }
 
+// T is float, or int32_t where sums fit.
+template <typename T>
 void CombineLimbs(const GroupsConv& s, size_t pixels, uint8_t* scratch) {
-  auto* values = reinterpret_cast<float*>(scratch);
+  T* values = reinterpret_cast<T*>(scratch);
   for (size_t r = 0; r < pixels; ++r)
     for (size_t o = 0; o < s.outputs; ++o) {
       const size_t i = r * s.acc_stride + o;
       int64_t sum = 0;
       for (size_t limb = s.part_count; limb-- > 0;)
         sum = sum * 256 + Sums(s.parts[limb], scratch)[i];
-      values[i] = static_cast<float>(sum);
+      values[i] = static_cast<T>(sum);
     }
 }
 
@@ -208,15 +212,18 @@ template <bool kDepthwise>
 void RunIntegers(const void* state, const RunArguments& arguments, size_t begin, size_t end) {
   const auto& s = *static_cast<const GroupsConv*>(state);
   uint8_t* scratch = arguments.scratch;
-  const auto* sums = s.part_count == 1 ? reinterpret_cast<const int32_t*>(scratch) : nullptr;
-  const auto* values = s.part_count == 1 ? nullptr : reinterpret_cast<const float*>(scratch);
+  const auto* sums = s.combines_to_floats ? nullptr : reinterpret_cast<const int32_t*>(scratch);
+  const auto* values = s.combines_to_floats ? reinterpret_cast<const float*>(scratch) : nullptr;
   ForEachRow<uint8_t, kDepthwise>(
       s, arguments, begin, end, [&](size_t n, size_t y, const Origin& origin) {
         for (size_t x = 0; x < s.out_w; x += s.block) {
           const size_t pixels = s.out_w - x < s.block ? s.out_w - x : s.block;
           kDepthwise ? DepthwiseSums(s, origin, y, x, pixels, scratch)
                      : GroupSums(s, origin, y, x, pixels, scratch);
-          if (s.part_count > 1) CombineLimbs(s, pixels, scratch);
+          if (s.combines_to_floats)
+            CombineLimbs<float>(s, pixels, scratch);
+          else if (s.part_count > 1)
+            CombineLimbs<int32_t>(s, pixels, scratch);
           s.stages.RunRows(arguments.arena, n, y, x, pixels, sums, values, s.acc_stride,
                            s.between(scratch));
         }
@@ -256,8 +263,7 @@ void RunFloats(const void* state, const RunArguments& arguments, size_t begin, s
                            if constexpr (kDepthwise)
                              s.kernels->depthwise_f32(
                                  DepthwiseAt<float>(s, origin, from, to, rows, segment),
-                                 WeightsAt(s, s.float_depthwise, rows, segment), sums,
-                                 s.acc_stride);
+                                 WeightsAt(s, rows, segment), sums, s.acc_stride);
                            else
                              FloatGroups(s, origin, from, to, rows, segment, sums);
                          });
@@ -270,17 +276,15 @@ void RunFloats(const void* state, const RunArguments& arguments, size_t begin, s
 
 // --------------------------------------------------------------------------------------- prepare
 
-// Weights of depthwise convolutions, decoded: [ky][kx][o] of T.
-template <typename T>
-constexpr Packing kDepthwiseWeights = {
+// Weights of depthwise convolutions of floats, decoded: [ky][kx][o].
+constexpr Packing kDepthwiseFloats = {
     [](const WeightRows& rows) {
-      return RoundUp(rows.outputs * rows.elements() * sizeof(T), kPackedAlignment);
+      return RoundUp(rows.outputs * rows.elements() * sizeof(float), kPackedAlignment);
     },
     [](const WeightRows& rows, void* packed) {
-      T* out = static_cast<T*>(packed);
+      auto* out = static_cast<float*>(packed);
       for (size_t k = 0; k < rows.elements(); ++k)
-        for (size_t o = 0; o < rows.outputs; ++o)
-          *out++ = static_cast<T>(WeightFloat(rows, o, k));  // exact: of 24 bits at most
+        for (size_t o = 0; o < rows.outputs; ++o) *out++ = WeightFloat(rows, o, k);
     }};
 
 // Limb 0 or 1 of weights that need two, as rows of bytes.
@@ -384,6 +388,8 @@ PreparedOp PrepareIntegers(const OpView& view, const Kernels& kernels, ModelMemo
   static_cast<ConvState&>(state) =
       PrepareConvState(view, c, kernels, false, memory, &prepared,
                        state.part_count > 1 ? state.part_count + 1 : 1);
+  state.combines_to_floats =
+      state.part_count > 1 && c.conv.kind() == lbm::WeightKind::Fixed;
   state.zero = c.x.type == lbm::TensorType::Bits ? 1 : c.conv.zero();
   PrepareInput(c, depthwise, 1, memory, &state, &prepared);
   prepared.scratch_bytes = RoundUp(static_cast<size_t>(prepared.scratch_bytes), kMemoryAlignment);
@@ -391,8 +397,7 @@ PreparedOp PrepareIntegers(const OpView& view, const Kernels& kernels, ModelMemo
     Part& part = state.parts[i];
     const int index = static_cast<int>(i);
     if (depthwise) {
-      part.depthwise = static_cast<const int32_t*>(
-          PackWeights(c, limbs[i], kDepthwiseWeights<int32_t>, memory, index).packed);
+      part.depthwise = PackWeights(c, limbs[i], kernels.pack_depthwise_codes, memory, index);
     } else {
       const Packing& packing = kernels.pack_dot_tile;
       const Weights all = PackWeights(c, limbs[i], packing, memory, index, c.groups());
@@ -424,7 +429,7 @@ PreparedOp PrepareFloats(const OpView& view, const Kernels& kernels, ModelMemory
   PrepareInput(c, depthwise, sizeof(float), memory, &state, &prepared);
   if (depthwise) {
     state.float_depthwise = static_cast<const float*>(
-        PackWeights(c, rows, kDepthwiseWeights<float>, memory).packed);
+        PackWeights(c, rows, kDepthwiseFloats, memory).packed);
   } else {
     const Packing& packing = signs ? kernels.pack_sign_sum_tile : kernels.pack_fma_tile;
     state.float_groups = EachGroup(PackWeights(c, rows, packing, memory, 0, c.groups()), packing,
