@@ -32,6 +32,7 @@
 #include "trainer/report.h"
 #include "trainer/run.h"
 #include "trainer/search.h"
+#include "trainer/step_time.h"
 
 namespace lbrt {
 namespace {

@@ -12,6 +12,7 @@
 #include "tests/tiny_cifar.h"
 #include "trainer/evaluate.h"
 #include "trainer/run.h"
+#include "trainer/step_time.h"
 
 namespace lbrt {
 namespace {

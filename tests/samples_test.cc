@@ -12,6 +12,7 @@
 #include "images/write.h"
 #include "tests/image_files.h"
 #include "tests/tensors.h"
+#include "trainer/batch_shares.h"
 #include "trainer/evaluate.h"
 
 namespace lbrt {
@@ -305,6 +306,28 @@ TEST(Evaluate, EveryWidthIsANetworkOfItsOwnAndTheWidestIsMeantByNone) {
   EXPECT_EQ(wide.classes, 10u);
   EXPECT_EQ(evaluate(0).logits, wide.logits);
   EXPECT_NE(evaluate(2).logits, wide.logits);
+}
+
+TEST(BatchShares, KeepTwoImagesForEveryPart) {
+  const BatchShares alone(4, 1, 0, 1);
+  EXPECT_EQ(alone.parts(), 1);
+  EXPECT_EQ(alone.Batch(10), 4u);
+  EXPECT_EQ(alone.Batch(6), 4u);  // two remain
+  EXPECT_EQ(alone.Batch(5), 5u);  // one would
+  EXPECT_EQ(BatchShares(8, 2, 0, 2).parts(), 4);
+  EXPECT_EQ(BatchShares(8, 2, 0, 2).Batch(15), 15u);
+  EXPECT_EQ(BatchShares(8, 2, 0, 2).Batch(16), 8u);
+  ExpectRefusal([] { BatchShares(3, 1, 0, 2); },
+                "recipe: batch = 3 is too small for 2 parts, expected two images of each");
+}
+
+TEST(BatchShares, OfProcessesAreTheBatches) {
+  const BatchShares first(4, 1, 0, 2), second(4, 1, 1, 2);
+  EXPECT_EQ(first.Positions(0, 11), (std::vector<uint32_t>{0, 1, 4, 5, 6}));
+  EXPECT_EQ(second.Positions(0, 11), (std::vector<uint32_t>{2, 3, 7, 8, 9, 10}));
+  EXPECT_EQ(first.Own(7), 3u);
+  EXPECT_EQ(second.Own(7), 4u);
+  EXPECT_EQ(second.Positions(4, 11), (std::vector<uint32_t>{7, 8, 9, 10}));
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #ifdef LBRT_CUDA
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/core/Event.h>
@@ -128,6 +130,11 @@ StepResult CudaGraph::Run(const TrainerModel&, const Batch& batch, const Gradien
 
 bool CudaGraph::captured() const { return false; }
 #endif
+
+bool CudaGraph::Takes(const Network& network) {
+  return std::ranges::none_of(
+      network.nodes, [](const Node& node) { return node.kind == NodeKind::kDropout; });
+}
 
 CudaGraph::CudaGraph() = default;
 CudaGraph::~CudaGraph() = default;

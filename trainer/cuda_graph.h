@@ -18,6 +18,9 @@ class CudaGraph {
   // LibTorch's libraries choose their algorithms and take their memory.
   static constexpr int kWarmup = 3;
 
+  // Whether a network's steps can be captured: not with dropout, which draws numbers.
+  static bool Takes(const Network& network);
+
   CudaGraph();
   ~CudaGraph();
 

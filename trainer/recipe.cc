@@ -237,6 +237,14 @@ void Recipe::ReadFiles() { arguments = WithBitsRead(arguments); }
 
 Network Recipe::Build() const {
   Network built = BuildNetwork(network, WithBitsRead(arguments));
+  const int channels = built.nodes.front().channels;
+  Require(channels == preprocessing.channels, "recipe",
+          "mean has " + std::to_string(preprocessing.channels) + " channels, " + built.name +
+              " takes " + std::to_string(channels));
+  const bool clips = std::ranges::any_of(built.nodes, [](const Node& node) {
+    return node.weights.kind == WeightQuantizer::kRecu;
+  });
+  Require(!clips || tau_max > 0, "recipe", built.name + " needs tau-min and tau-max");
   built.input_std = preprocessing.std;
   return built;
 }

@@ -37,7 +37,8 @@ struct Recipe {
   void SetEpochs(int epochs);
   // Arguments that name files become what these say: the recipe's text needs the files no more.
   void ReadFiles();
-  // The network, with the files that its arguments name read, and the input's deviations.
+  // The network, with the files that its arguments name read, and the input's deviations. Throws
+  // InputError where it and the recipe do not fit.
   Network Build() const;
 };
 

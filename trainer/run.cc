@@ -3,19 +3,17 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
 #include <filesystem>
 #include <optional>
-#include <sstream>
 
 #include "images/dataset.h"
 #include "images/error.h"
 #include "images/file.h"
 #include "network/bits.h"
+#include "trainer/batch_shares.h"
 #include "trainer/cuda_graph.h"
 #include "trainer/evaluate.h"
 #include "trainer/peers.h"
@@ -32,77 +30,12 @@ double Seconds(Clock::time_point since) {
   return std::chrono::duration<double>(Clock::now() - since).count();
 }
 
-std::string MetricsHeader(const std::vector<int>& widths) {
-  std::string text =
-      "epoch,lr,tau,train_loss,train_accuracy,test_loss,test_accuracy,complexity,seconds,"
-      "images_per_second,data_share";
-  for (const int width : widths)
-    for (const char* name : {"train_loss", "test_loss", "test_accuracy"})
-      text += "," + std::string(name) + "_w" + std::to_string(width);
-  return text + "\n";
-}
-
-std::string MetricsLine(const EpochResult& r) {
-  char line[256];
-  std::snprintf(line, sizeof line, "%d,%.9g,%.9g,%.6f,%.3f,%.6f,%.3f,%.4f,%.2f,%.1f,%.4f", r.epoch,
-                r.lr, r.tau, r.train_loss, r.train_accuracy, r.test_loss, r.test_accuracy,
-                r.complexity, r.seconds, r.images_per_second, r.data_share);
-  std::string text = line;
-  for (const WidthResult& w : r.widths) {
-    if (w.width == 0) continue;
-    std::snprintf(line, sizeof line, ",%.6f,%.6f,%.3f", w.train_loss, w.test_loss,
-                  w.test_accuracy);
-    text += line;
-  }
-  return text + "\n";
-}
-
-// metrics.csv with the lines of epochs before `epoch` and `added` behind them: a run that died
-// between this file and its checkpoint does an epoch twice, the file shows it once.
-void WriteMetrics(const std::string& path, const std::string& header, int epoch,
-                  const std::string& added) {
-  std::string text = header;
-  if (epoch > 0 && std::filesystem::exists(path)) {
-    const std::vector<uint8_t> bytes = ReadFile(path);
-    std::istringstream lines(std::string(bytes.begin(), bytes.end()));
-    for (std::string line; std::getline(lines, line);) {
-      int of = -1;
-      const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), of);
-      if (error == std::errc() && of < epoch) text += line + "\n";
-    }
-  }
-  AtomicFile file(path);
-  file.Write(text + added);
-  file.Commit();
-}
-
 std::string Labels(const Dataset& dataset, const Network& network) {
   const size_t classes = static_cast<size_t>(network.node(network.output).channels);
   if (dataset.class_names.size() != classes) return DefaultsOf(network).labels;
   std::string text;
   for (const std::string& name : dataset.class_names) text += name + "\n";
   return text;
-}
-
-// The network of a recipe; throws InputError where the two do not fit.
-Network NetworkFor(const Recipe& recipe) {
-  Network network = recipe.Build();
-  const int channels = network.nodes.front().channels;
-  if (channels != recipe.preprocessing.channels)
-    throw InputError("recipe", "mean has " + std::to_string(recipe.preprocessing.channels) +
-                                   " channels, " + network.name + " takes " +
-                                   std::to_string(channels));
-  const bool clips = std::any_of(network.nodes.begin(), network.nodes.end(), [](const Node& node) {
-    return node.weights.kind == WeightQuantizer::kRecu;
-  });
-  if (clips && recipe.tau_max == 0)
-    throw InputError("recipe", network.name + " needs tau-min and tau-max");
-  return network;
-}
-
-bool HasDropout(const Network& network) {
-  return std::any_of(network.nodes.begin(), network.nodes.end(),
-                     [](const Node& node) { return node.kind == NodeKind::kDropout; });
 }
 
 // The widths of a network, the widest first; a 0 where it has none.
@@ -135,25 +68,23 @@ class Run {
       : options_(options),
         events_(events),
         recipe_(WithoutFiles(options.recipe)),
-        model_(NetworkFor(recipe_), at::kFloat, ParseDevice(options.device)),
+        model_(recipe_.Build(), at::kFloat, ParseDevice(options.device)),
         precision_(ParsePrecision(options.precision, model_.device())),
         optimizers_(model_, recipe_.optimizer, ArchitectureOptimizer(recipe_)),
         widths_(Descending(model_.network())),
         peers_(options.peers),
         rank_(peers_ != nullptr ? peers_->rank() : 0),
         processes_(peers_ != nullptr ? peers_->size() : 1),
+        shares_(recipe_.batch, options.replicas, rank_, processes_),
         random_(options.seed) {
-    if (recipe_.batch < static_cast<int>(LeastBatch()))
-      throw InputError("recipe", "batch = " + std::to_string(recipe_.batch) + " is too small for " +
-                                     std::to_string(Parts()) +
-                                     " parts, expected two images of each");
     if (IsSearch(model_.network())) {
       if (!options.latencies.empty()) latencies_ = LatencyTable::Read(options.latencies);
       cost_.emplace(model_, latencies_ ? &*latencies_ : nullptr);
     } else if (!options.latencies.empty()) {
       throw InputError(options.latencies, "is for a search, expected a recipe with mode=search");
     }
-    if (options.graph && Parts() == 1 && !HasDropout(model_.network())) graph_.emplace();
+    if (options.graph && shares_.parts() == 1 && CudaGraph::Takes(model_.network()))
+      graph_.emplace();
     Start();
     Open();
   }
@@ -219,9 +150,10 @@ class Run {
   void ExpectAsBegun(const Checkpoint& checkpoint) const {
     const auto found = checkpoint.integers.find("replicas");
     const int64_t replicas = found == checkpoint.integers.end() ? 1 : found->second;
-    if (replicas != Parts())
+    if (replicas != shares_.parts())
       throw InputError(options_.resume, "has " + std::to_string(replicas) +
-                                            " replicas, asked for " + std::to_string(Parts()));
+                                            " replicas, asked for " +
+                                            std::to_string(shares_.parts()));
     for (const auto& [name, asked] : {std::pair{"teacher", &options_.teacher},
                                       std::pair{"latency_table", &options_.latencies}}) {
       const bool begun = checkpoint.text.count(name) != 0;
@@ -356,15 +288,16 @@ class Run {
     Random order_random(order_seed_);
     std::vector<uint32_t> order = ShuffledOrder(train_.size(), order_random);
     const size_t all = order.size();
-    batcher_->Start(std::move(order), OwnPositions(all), recipe_.augment, order_random.Next());
+    batcher_->Start(std::move(order), shares_.Positions(position_, all), recipe_.augment,
+                    order_random.Next());
     const Clock::time_point start = Clock::now();
     const size_t first = position_;
     double data_seconds = 0;
     StepResult step;
     while (position_ < all) {
-      const size_t count = BatchSize(all - position_);
+      const size_t count = shares_.Batch(all - position_);
       const Clock::time_point data_start = Clock::now();
-      Batch batch = batcher_->Next(OwnEnd(count) - OwnBegin(count));
+      Batch batch = batcher_->Next(shares_.Own(count));
       batch.whole = static_cast<int64_t>(count);
       data_seconds += Seconds(data_start);
       if (teacher_) {
@@ -389,25 +322,6 @@ class Run {
 
   bool Stops(const StepResult& step) const {
     return peers_ != nullptr ? Looks() && step.stop.item<double>() > 0 : events_.stop();
-  }
-
-  // This process's part of a batch.
-  size_t OwnBegin(size_t batch) const {
-    return batch * static_cast<size_t>(rank_) / static_cast<size_t>(processes_);
-  }
-  size_t OwnEnd(size_t batch) const {
-    return batch * static_cast<size_t>(rank_ + 1) / static_cast<size_t>(processes_);
-  }
-  // Its parts of all batches that are left of an epoch of `all` images.
-  std::vector<uint32_t> OwnPositions(size_t all) const {
-    std::vector<uint32_t> positions;
-    for (size_t first = position_; first < all;) {
-      const size_t count = BatchSize(all - first);
-      for (size_t i = OwnBegin(count); i < OwnEnd(count); ++i)
-        positions.push_back(static_cast<uint32_t>(first + i));
-      first += count;
-    }
-    return positions;
   }
 
   StepOptions Options(double lr) {
@@ -463,16 +377,6 @@ class Run {
                          (layer.empty() ? "" : ", first in " + layer) + "; a lower lr may help");
   }
 
-  // Nothing is dropped: the last batch of an epoch is smaller, and images that would be left over
-  // for less than two a replica (a batch norm cannot use one) join the batch before.
-  size_t BatchSize(size_t left) const {
-    const size_t batch = static_cast<size_t>(recipe_.batch);
-    return left < batch + LeastBatch() ? left : batch;
-  }
-  // Of each batch, in all processes.
-  int64_t Parts() const { return options_.replicas * processes_; }
-  size_t LeastBatch() const { return 2 * static_cast<size_t>(Parts()); }
-
   Checkpoint CheckpointAt(bool within_epoch) const {
     const Network& network = model_.network();
     Checkpoint c;
@@ -490,7 +394,7 @@ class Run {
     c.text["precision"] = options_.precision;
     c.integers["epoch"] = epoch_ + (within_epoch ? 0 : 1);
     c.integers["best_epoch"] = best_epoch_;
-    c.integers["replicas"] = Parts();
+    c.integers["replicas"] = shares_.parts();
     if (!options_.teacher.empty()) c.text["teacher"] = options_.teacher;
     if (!options_.latencies.empty()) c.text["latency_table"] = options_.latencies;
     c.integers["random_state"] = static_cast<int64_t>(random_.state());
@@ -518,9 +422,7 @@ class Run {
     for (const WidthResult& w : r.widths)
       if (w.width != 0)
         c.numbers["last_accuracy_w" + std::to_string(w.width)] = w.test_accuracy;
-    std::vector<int> widths = widths_;
-    if (widths[0] == 0) widths.clear();
-    WriteMetrics(options_.out + "/metrics.csv", MetricsHeader(widths), r.epoch, MetricsLine(r));
+    WriteMetrics(options_.out + "/metrics.csv", r);
     if (cost_) {
       AtomicFile file(options_.out + "/architecture.txt");
       file.Write(ArchitectureText(ArchitectureOf(c.state)));
@@ -542,6 +444,7 @@ class Run {
   const std::vector<int> widths_;  // the widest first
   const Peers* const peers_;       // nullptr: alone
   const int rank_, processes_;
+  const BatchShares shares_;
   Random random_;
   Samples train_, test_;
   std::optional<Batcher> batcher_, test_batcher_;  // of train_ and test_
@@ -598,36 +501,6 @@ uint64_t SeedOf(const Checkpoint& checkpoint, const std::string& path) {
 std::string PrecisionOf(const Checkpoint& checkpoint) {
   const auto found = checkpoint.text.find("precision");
   return found == checkpoint.text.end() ? "fp32" : found->second;
-}
-
-double MillisecondsPerStep(const Recipe& recipe, at::Device device, Precision precision, int steps,
-                           bool fuse) {
-  TrainerModel model(NetworkFor(recipe), at::kFloat, device);
-  Random random(1);
-  model.Initialise(random);
-  if (recipe.tau_max > 0) SetTau(model, recipe.tau_min);
-  Optimizers optimizers(model, recipe.optimizer, {});
-  const Node& input = model.network().nodes.front();
-  Batch batch;
-  batch.input = at::randn({recipe.batch, input.channels, input.height, input.width})
-                    .to(device)
-                    .contiguous(at::MemoryFormat::ChannelsLast);
-  batch.labels = at::randint(model.network().classes(), {recipe.batch}, at::kLong).to(device);
-  StepOptions options;
-  options.lr = recipe.rate.At(0);
-  options.fuse = fuse;
-  options.precision = precision;
-  CudaGraph graph;
-  if (fuse && !HasDropout(model.network())) options.graph = &graph;
-  const int warmup = device.is_cpu() ? 2 : CudaGraph::kWarmup + 2;
-  std::vector<double> times;
-  for (int i = 0; i < steps + warmup; ++i) {
-    const Clock::time_point start = Clock::now();
-    TrainStep(model, optimizers, batch, options).total.item<double>();
-    if (i >= warmup) times.push_back(1000 * Seconds(start));
-  }
-  std::nth_element(times.begin(), times.begin() + steps / 2, times.end());
-  return times[static_cast<size_t>(steps) / 2];
 }
 
 }  // namespace lbrt

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "network/checkpoint.h"
+#include "trainer/metrics.h"
 #include "trainer/model.h"
 #include "trainer/recipe.h"
 
@@ -32,25 +33,6 @@ struct RunOptions {
   bool graph = true;             // on CUDA, steps are a CUDA graph where they can be
 };
 
-struct WidthResult {
-  int width = 0;  // 0: a network without widths
-  double train_loss = 0, test_loss = 0, test_accuracy = 0;
-};
-
-struct EpochResult {
-  int epoch = 0;  // counted from 0
-  double lr = 0, tau = 0;
-  double train_loss = 0, train_accuracy = 0;  // summed over widths; of the widest, percent
-  double test_loss = 0, test_accuracy = 0;    // of the widest
-  double complexity = 0;                      // of a search, the last step's
-  double best_accuracy = 0;
-  double seconds = 0;            // of training and evaluation
-  double whole_seconds = 0;      // the same with what was done of the epoch before it was resumed
-  double images_per_second = 0;  // in training
-  double data_share = 0;         // of the training time: reading and augmenting
-  std::vector<WidthResult> widths;  // the widest first; one of a network without widths
-};
-
 struct RunEvents {
   std::function<void(int epoch, size_t done, size_t total)> step;  // images of this epoch
   std::function<void(const EpochResult&)> epoch;                   // the checkpoint is written
@@ -71,10 +53,5 @@ bool Train(const RunOptions& options, const RunEvents& events);
 Recipe RecipeOf(const Checkpoint& checkpoint, const std::string& path);
 uint64_t SeedOf(const Checkpoint& checkpoint, const std::string& path);
 std::string PrecisionOf(const Checkpoint& checkpoint);  // fp32 where there is none
-
-// Median time of a training step on random images, without data loading. Without `fuse`, by
-// LibTorch's own operators one after another.
-double MillisecondsPerStep(const Recipe& recipe, at::Device device, Precision precision, int steps,
-                           bool fuse);
 
 }  // namespace lbrt
