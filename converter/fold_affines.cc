@@ -34,8 +34,7 @@ class Channel {
  public:
   Channel(const LoweredGraph& lowered, const Chain& chain, size_t channel)
       : lowered_(lowered), chain_(chain), codes_(lowered.node(chain.codes)), channel_(channel) {
-    const GraphNode& conv = lowered.node(chain.conv);
-    last_ = static_cast<int64_t>(LargestSum(conv, lowered.node(conv.inputs[0])));
+    last_ = static_cast<int64_t>(LargestSum(*lowered.graph, chain.conv));
     slope_ = 1;
     for (const int i : chain.steps)
       if (lowered.node(i).op == GraphOp::kAffine)

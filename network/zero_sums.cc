@@ -21,7 +21,7 @@ Chain ChainBehind(const Graph& graph, int x) {
     if (node.op == GraphOp::kConv) {
       if (node.type == ValueType::kF32) return {};
       chain.conv = &node;
-      chain.largest = LargestSum(node, graph.node(node.inputs[0]));
+      chain.largest = LargestSum(graph, x);
       return chain;
     }
     const bool step = node.op == GraphOp::kAffine || node.op == GraphOp::kActivation;

@@ -494,18 +494,20 @@ TEST(ImportTest, MaxPoolingAndDropoutKeepCodes) {
             dense.weights[static_cast<size_t>((7 * 9 + 4) * 64 + 5)]);
 }
 
-// Two convolutions of codes, joined and pooled: what reads that is a batch norm, or an average and
-// then one (methods.md 2.2), or floats.
-Network JoinedSums(bool averaged, bool add) {
-  using Part = NetworkBuilder::Part;
+QuantizationDefaults EdmipsAtTwoBits() {
   QuantizationDefaults defaults;
   defaults.weights = WeightQuantizer::kEdmips;
   defaults.activations = ActivationQuantizer::kHwgq;
   defaults.bits = "2/2";
-  NetworkBuilder b("joined", {}, defaults, 6, 10);
-  NetworkBuilder::Layer stem, body, head;
-  stem.part = Part::kStem;
-  head.part = Part::kHead;
+  return defaults;
+}
+
+// Two convolutions of codes, joined and pooled: what reads that is a batch norm, or an average and
+// then one (methods.md 2.2), or floats.
+Network JoinedSums(bool averaged, bool add) {
+  NetworkBuilder b("joined", {}, EdmipsAtTwoBits(), 6, 10);
+  const NetworkBuilder::Layer stem = {.part = NetworkBuilder::Part::kStem}, body;
+  const NetworkBuilder::Layer head = {.part = NetworkBuilder::Part::kHead};
   const Value x = b.Quantize("p", b.Conv("stem", b.Input(3), 8, SquareWindow(3, 1, 1), stem));
   const Value one = b.Conv("one", x, 8, SquareWindow(1, 1, 0), body);
   const Value three = b.Conv("three", x, 4, SquareWindow(3, 1, 1), body);
@@ -579,15 +581,9 @@ TEST(ImportTest, SumsThatAreAlsoReadAsFloatsAreScaledOnce) {
 // Two quantizers of a stem's result, the second one of `bits` bits, which are concatenated for a
 // convolution and, as numbers, added.
 Network TwoQuantizers(int bits) {
-  using Part = NetworkBuilder::Part;
-  QuantizationDefaults defaults;
-  defaults.weights = WeightQuantizer::kEdmips;
-  defaults.activations = ActivationQuantizer::kHwgq;
-  defaults.bits = "2/2";
-  NetworkBuilder b("two", {}, defaults, 4, 10);
-  NetworkBuilder::Layer stem, body, head;
-  stem.part = Part::kStem;
-  head.part = Part::kHead;
+  NetworkBuilder b("two", {}, EdmipsAtTwoBits(), 4, 10);
+  const NetworkBuilder::Layer stem = {.part = NetworkBuilder::Part::kStem}, body;
+  const NetworkBuilder::Layer head = {.part = NetworkBuilder::Part::kHead};
   const Value x = b.Conv("stem", b.Input(3), 8, SquareWindow(3, 1, 1), stem);
   const Value p = b.Quantize("p", x), q = b.Quantize("q", x);
   Value y = b.Conv("conv", b.Concat("concat", {p, q}), 8, SquareWindow(1, 1, 0), body);
