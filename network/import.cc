@@ -27,6 +27,28 @@ constexpr struct {
 int StemLimbs(Stem stem) { return kStems[static_cast<size_t>(stem)].limbs; }
 const char* LimbsName(int limbs) { return limbs == 1 ? "i8" : "i16"; }
 
+// The stem that was trained in fixed point (methods.md 8a), if there is one.
+const Node* TrainedStem(const Network& network) {
+  for (const Node& node : network.nodes)
+    if (node.weights.kind == WeightQuantizer::kFixedPoint &&
+        network.node(node.inputs[0]).kind == NodeKind::kInput)
+      return &node;
+  return nullptr;
+}
+
+// Of float weights that meet integers. They keep their digits beside a stem that was trained in
+// fixed point: its form was learned, theirs was not.
+int FloatLimbs(const Network& network, Stem stem) {
+  const Node* trained = TrainedStem(network);
+  if (trained == nullptr) return StemLimbs(stem);
+  if (stem != Stem::kAuto && StemLimbs(stem) != trained->weights.limbs) {
+    const std::string form = LimbsName(trained->weights.limbs);
+    throw InputError("node " + trained->name,
+                     "was trained with an " + form + " stem, expected " + form + " or auto");
+  }
+  return StemLimbs(Stem::kAuto);
+}
+
 bool IsCode(ValueType type) { return type == ValueType::kSign || type == ValueType::kCode; }
 
 int WidthOf(const Network& network, int width) {
@@ -62,6 +84,7 @@ class Importer {
         options_(options),
         report_(report),
         width_(WidthOf(network, options.width)),
+        limbs_(FloatLimbs(network, options.stem)),
         nodes_(WithPoolingFirst(network)) {
     for (size_t i = 0; i < nodes_.size(); ++i)
       for (const Value input : nodes_[i].inputs) users_[input].push_back(static_cast<Value>(i));
@@ -120,6 +143,7 @@ class Importer {
   const ImportOptions& options_;
   ImportReport* report_;
   const int width_;
+  const int limbs_;  // of float weights that meet integers; 0: they stay floats
   std::vector<Node> nodes_;
   std::map<Value, std::vector<Value>> users_;
   std::map<Value, int> lowered_;  // the graph node that a network's value became
@@ -392,17 +416,13 @@ LayerWeights Importer::WeightsOf(const Node& node, int x) const {
   layer.outputs = node.channels;
   layer.window = node.window;
   if (node.kind == NodeKind::kLinear) layer.window = {from.height, from.width, 1, 1, 0, 0, 0, 0};
-  layer.limbs = StemLimbs(options_.stem);
+  layer.limbs = limbs_;
   const bool stem = this->node(node.inputs[0]).kind == NodeKind::kInput;
   if (!stem && options_.float_limbs != 0 && !node.weights.quantizes()) {
     layer.quantizer.kind = WeightQuantizer::kFixedPoint;
     layer.quantizer.limbs = options_.float_limbs;
   }
   if (node.weights.kind != WeightQuantizer::kFixedPoint || !stem) return layer;
-  if (options_.stem != Stem::kAuto && layer.limbs != node.weights.limbs)
-    throw InputError("node " + node.name, std::string("was trained with an ") +
-                                              LimbsName(node.weights.limbs) + " stem, expected " +
-                                              LimbsName(node.weights.limbs) + " or auto");
   for (const double deviation : network_.input_std)
     layer.trained_divisor.push_back(255 * deviation);
   return layer;
@@ -557,11 +577,9 @@ int ParseFloatLimbs(const std::string& text) {
 
 Stem ResolvedStem(const Network& network, Stem stem) {
   if (stem != Stem::kAuto) return stem;
-  for (const Node& node : network.nodes)
-    if (node.weights.kind == WeightQuantizer::kFixedPoint &&
-        network.node(node.inputs[0]).kind == NodeKind::kInput)
-      return node.weights.limbs == 1 ? Stem::kI8 : Stem::kI16;
-  return Stem::kI24;
+  const Node* trained = TrainedStem(network);
+  if (trained == nullptr) return Stem::kI24;
+  return trained->weights.limbs == 1 ? Stem::kI8 : Stem::kI16;
 }
 
 const char* StemName(Stem stem) { return kStems[static_cast<size_t>(stem)].name; }

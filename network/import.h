@@ -11,13 +11,14 @@
 namespace lbrt {
 
 // Limbs of float weights that meet integers: of the stem, which reads the image's bytes, and of
-// float weights that read activation codes (kF32: the codes become floats first).
+// float weights that read activation codes (kF32: the codes become floats first). Beside a stem
+// that was trained in fixed point (methods.md 8a) those keep three.
 enum class Stem : uint8_t {
   kI24,
   kI16,
   kI8,
   kF32,
-  kAuto,  // those a fixed-point stem was trained with (methods.md 8a), else kI24
+  kAuto,  // those a fixed-point stem was trained with, else kI24
 };
 Stem ParseStem(const std::string& text);  // throws InputError
 const char* StemName(Stem stem);

@@ -73,12 +73,18 @@ exec "$root/usr/bin/pkgconf" "\$@"
 PKG_CONFIG
 chmod +x "$build/pkg-config"
 torch=$(python3 -c 'import torch; print(torch.utils.cmake_prefix_path)')
+# A compiler may come with the archive of C++'s library alone. LibTorch brings the shared one, and
+# two in a process free each other's memory when it ends: the shared one is found first.
+mkdir -p "$build/shared-libraries"
+ln -sf "$(ldconfig -p | sed -n "s,.* => \(.*/$architecture/libstdc++\.so\.6\)\$,\1,p")" \
+  "$build/shared-libraries/libstdc++.so"
 # An old-style path in the programs is searched for the libraries of libraries too.
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DLBRT_TRAINER=ON \
   -DCMAKE_MAKE_PROGRAM="$root/usr/bin/ninja" -DPKG_CONFIG_EXECUTABLE="$build/pkg-config" \
   -DCMAKE_PREFIX_PATH="$root/usr;$torch" \
   -DCMAKE_CXX_FLAGS="-isystem $root/usr/include/$architecture" \
-  -DCMAKE_EXE_LINKER_FLAGS="-Wl,--disable-new-dtags,-rpath,$libraries:$root/lib/$architecture"
+  -DCMAKE_EXE_LINKER_FLAGS="-L$build/shared-libraries \
+-Wl,--disable-new-dtags,-rpath,$libraries:$root/lib/$architecture"
 if [ $# -eq 0 ]; then
   set -- lbtrain
 fi

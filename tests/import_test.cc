@@ -740,6 +740,12 @@ TEST(ImportTest, AStemTrainedInFixedPointKeepsItsLimbs) {
     EXPECT_EQ(2, head.limbs);
     EXPECT_EQ(ValueType::kF32, head.type);
   }
+  // A float skip of codes was not trained so.
+  for (const Stem stem : {Stem::kAuto, Stem::kI8}) {
+    const Graph graph = ImportSmall(kAnyPrecision + std::string(" stem=i8"), stem, 4);
+    EXPECT_EQ(1, Named(graph, "conv0", GraphOp::kConv).limbs);
+    EXPECT_EQ(3, Named(graph, "layers.1.skip_conv", GraphOp::kConv).limbs);
+  }
   for (const Stem stem : {Stem::kI24, Stem::kI16, Stem::kF32})
     EXPECT_EQ("node conv0: was trained with an i8 stem, expected i8 or auto",
               ErrorOf([&] { ImportSmall(text, stem); }));
