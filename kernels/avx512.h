@@ -2,6 +2,8 @@
 // worth it: avx512_lanes.cc, avx512_fixed_point.cc, avx512_dot.cc, avx512_depthwise.cc.
 #pragma once
 
+#include <cstring>
+
 #include "hwy/base.h"
 #include "kernels/kernels.h"
 
@@ -14,6 +16,18 @@
 namespace lbrt::avx512 {
 
 constexpr uint64_t LowBits(size_t n) { return n >= 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1; }
+
+// The last `count` bytes (1 to 3) of a run of `run` bytes that ends at `end`, zeros behind them.
+HWY_INLINE int32_t LastBytes(const uint8_t* end, size_t run, size_t count) {
+  uint32_t bytes = 0;
+  if (run >= 4) {
+    std::memcpy(&bytes, end - 4, 4);
+    bytes >>= 8 * (4 - count);
+  } else {
+    for (size_t i = 0; i < count; ++i) bytes |= uint32_t{end[i - count]} << (8 * i);
+  }
+  return static_cast<int32_t>(bytes);
+}
 
 size_t LanesBytes(const WeightRows& rows);
 void PackLanes(const WeightRows& rows, void* packed);

@@ -15,18 +15,6 @@ namespace {
 
 constexpr size_t kPanel = 16, kGroup = 4;
 
-// The last `count` bytes (1 to 3) of a run of `run` bytes that ends at `end`, zeros behind them.
-HWY_INLINE int32_t LastBytes(const uint8_t* end, size_t run, size_t count) {
-  uint32_t bytes = 0;
-  if (run >= 4) {
-    std::memcpy(&bytes, end - 4, 4);
-    bytes >>= 8 * (4 - count);
-  } else {
-    for (size_t i = 0; i < count; ++i) bytes |= uint32_t{end[i - count]} << (8 * i);
-  }
-  return static_cast<int32_t>(bytes);
-}
-
 // One group of R pixels times V panels, `panel_bytes` apart.
 template <size_t R, size_t V>
 HWY_INLINE void AddGroup(const int32_t (&pixels)[R], const int8_t* w, size_t panel_bytes,

@@ -1,8 +1,9 @@
 // fixed_point_tile and fixed_point_lanes of avx512-popcnt: limbs of 8 bits times u8, four at a time
 // (VPDPBUSD), where Highway's rows multiply doubles.
 //
-// Elements of a window in one sequence, four to a dword: sum of limb[i] over a dword is one
-// VPDPBUSD. Per limb an int32 sum.
+// Four elements of a window are a dword, of which a limb's sum is one VPDPBUSD; per limb an int32
+// sum. Tiles take each run's dwords from where they lie, the last one filled up with zeros; lanes
+// put all elements of a window in one sequence first.
 #include "kernels/avx512.h"
 
 #include <immintrin.h>
@@ -18,11 +19,12 @@ namespace {
 
 size_t Dwords(const WeightRows& rows) { return (rows.elements() + 3) / 4; }
 
-uint32_t LimbDword(const WeightRows& rows, size_t limb, size_t output, size_t g) {
+// Elements [k, k + 4) of those below `end`.
+uint32_t LimbDword(const WeightRows& rows, size_t limb, size_t output, size_t k, size_t end) {
   uint32_t dword = 0;
   if (output >= rows.outputs) return 0;
-  for (size_t b = 0; b < 4 && 4 * g + b < rows.elements(); ++b) {
-    dword |= uint32_t{RowElement<uint8_t>(rows, limb, output, 4 * g + b)} << (8 * b);
+  for (size_t b = 0; b < 4 && k + b < end; ++b) {
+    dword |= uint32_t{RowElement<uint8_t>(rows, limb, output, k + b)} << (8 * b);
   }
   return dword;
 }
@@ -58,6 +60,59 @@ HWY_INLINE __m512 ToFloat(const __m512i (&limb)[kLimbs]) {
 }
 constexpr size_t kSmallWindow = 255, kChunk = 64;  // elements; dwords at a time, for lanes
 
+// One dword of each pixel times the limbs of 16 channels.
+template <int kLimbs, size_t kRows>
+HWY_INLINE void AddDword(const int32_t (&pixels)[kRows], const __m512i* w,
+                         __m512i (&sum)[kRows][kLimbs]) {
+#pragma GCC unroll 4
+  for (size_t j = 0; j < kRows; ++j) {
+    const __m512i pixel = _mm512_set1_epi32(pixels[j]);
+#pragma GCC unroll 3
+    for (int l = 0; l < kLimbs; ++l) sum[j][l] = _mm512_dpbusd_epi32(sum[j][l], pixel, w[l]);
+  }
+}
+
+// Panels: [panel][run][dword][limb][16 channels].
+template <int kLimbs, bool kSmall>
+void FixedPointTileOf(const Windows<uint8_t>& in, const Weights& weights, float* acc,
+                      size_t acc_stride) {
+  constexpr size_t kRows = 4;
+  const size_t run = in.run, tail = run % 4, whole = run - tail;
+  for (size_t r = 0; r < in.rows; r += kRows) {
+    const size_t n = in.rows - r < kRows ? in.rows - r : kRows;
+    const uint8_t* windows[kRows];  // the last one in place of those that are not there
+    for (size_t j = 0; j < kRows; ++j) windows[j] = in.first + (r + (j < n ? j : n - 1)) * in.step;
+    const auto* w = static_cast<const __m512i*>(weights.packed);
+    for (size_t o = 0; o < weights.rows.outputs; o += 16) {
+      __m512i sum[kRows][kLimbs];
+#pragma GCC unroll 4
+      for (auto& row : sum) {
+#pragma GCC unroll 3
+        for (auto& limb : row) limb = _mm512_setzero_si512();
+      }
+      int32_t pixels[kRows];
+      for (size_t y = 0; y < in.runs; ++y) {
+        const size_t at = y * in.run_stride;
+        for (size_t x = 0; x < whole; x += 4, w += kLimbs) {
+#pragma GCC unroll 4
+          for (size_t j = 0; j < kRows; ++j) std::memcpy(&pixels[j], windows[j] + at + x, 4);
+          AddDword<kLimbs>(pixels, w, sum);
+        }
+        if (tail == 0) continue;
+#pragma GCC unroll 4
+        for (size_t j = 0; j < kRows; ++j) pixels[j] = LastBytes(windows[j] + at + run, run, tail);
+        AddDword<kLimbs>(pixels, w, sum);
+        w += kLimbs;
+      }
+#pragma GCC unroll 4
+      for (size_t j = 0; j < kRows; ++j) {
+        if (j >= n) break;
+        _mm512_storeu_ps(acc + (r + j) * acc_stride + o, ToFloat<kLimbs, kSmall>(sum[j]));
+      }
+    }
+  }
+}
+
 // Elements [4 * g, 4 * (g + count)) of one window, zeros behind its end. `out` has room for 64
 // bytes more.
 void Flatten(const Windows<uint8_t>& in, size_t r, size_t g, size_t count, uint8_t* out) {
@@ -73,48 +128,6 @@ void Flatten(const Windows<uint8_t>& in, size_t r, size_t g, size_t count, uint8
     x += n;
     if (x == in.run) x = 0, ++y;
     if (y == in.runs) std::memset(out, 0, left);
-  }
-}
-
-// Panels: [panel][dword][limb][16 channels].
-template <int kLimbs, bool kSmall>
-void FixedPointTileOf(const Windows<uint8_t>& in, const Weights& weights, float* acc,
-                      size_t acc_stride) {
-  constexpr size_t kRows = 4, kChunk = 256;
-  alignas(64) uint8_t x[kRows][4 * kChunk + 64];
-  const size_t dwords = Dwords(weights.rows);
-  for (size_t r = 0; r < in.rows; r += kRows) {
-    const size_t n = in.rows - r < kRows ? in.rows - r : kRows;
-    const auto* w = static_cast<const __m512i*>(weights.packed);
-    for (size_t o = 0; o < weights.rows.outputs; o += 16) {
-      __m512i sum[kRows][kLimbs];
-      for (auto& row : sum) {
-        for (auto& limb : row) limb = _mm512_setzero_si512();
-      }
-      for (size_t begin = 0; begin < dwords; begin += kChunk) {
-        const size_t count = dwords - begin < kChunk ? dwords - begin : kChunk;
-        if (o == 0 || dwords > kChunk) {
-          for (size_t j = 0; j < n; ++j) Flatten(in, r + j, begin, count, x[j]);
-        }
-        for (size_t g = 0; g < count; ++g, w += kLimbs) {
-#pragma GCC unroll 4
-          for (size_t j = 0; j < kRows; ++j) {
-            int32_t four;
-            std::memcpy(&four, x[j] + 4 * g, 4);
-            const __m512i pixels = _mm512_set1_epi32(four);
-#pragma GCC unroll 3
-            for (int l = 0; l < kLimbs; ++l) {
-              sum[j][l] = _mm512_dpbusd_epi32(sum[j][l], pixels, w[l]);
-            }
-          }
-        }
-      }
-#pragma GCC unroll 4
-      for (size_t j = 0; j < kRows; ++j) {
-        if (j >= n) break;
-        _mm512_storeu_ps(acc + (r + j) * acc_stride + o, ToFloat<kLimbs, kSmall>(sum[j]));
-      }
-    }
   }
 }
 
@@ -261,14 +274,17 @@ void FixedPointLanesOf(const Windows<uint8_t>& in, const Weights& weights, float
 }  // namespace
 
 size_t FixedPointTileBytes(const WeightRows& rows) {
-  return RoundUp(rows.outputs, 16) * Dwords(rows) * rows.planes * 4;
+  return RoundUp(rows.outputs, 16) * pack::GroupsOf<4>(rows) * rows.planes * 4;
 }
 void PackFixedPointTile(const WeightRows& rows, void* packed) {
   auto* out = static_cast<uint32_t*>(packed);
   for (size_t first = 0; first < rows.outputs; first += 16) {
-    for (size_t g = 0; g < Dwords(rows); ++g) {
-      for (size_t limb = 0; limb < rows.planes; ++limb) {
-        for (size_t o = first; o < first + 16; ++o) *out++ = LimbDword(rows, limb, o, g);
+    for (size_t y = 0; y < rows.runs; ++y) {
+      const size_t end = (y + 1) * rows.run;
+      for (size_t k = y * rows.run; k < end; k += 4) {
+        for (size_t limb = 0; limb < rows.planes; ++limb) {
+          for (size_t o = first; o < first + 16; ++o) *out++ = LimbDword(rows, limb, o, k, end);
+        }
       }
     }
   }
@@ -290,7 +306,7 @@ void PackFixedPointLanes(const WeightRows& rows, void* packed) {
   auto* out = static_cast<uint32_t*>(packed);
   for (size_t o = 0; o < rows.outputs; ++o) {
     for (size_t g = 0; g < Dwords(rows); ++g) {
-      for (size_t limb = 0; limb < rows.planes; ++limb) *out++ = LimbDword(rows, limb, o, g);
+      for (size_t limb = 0; limb < rows.planes; ++limb) *out++ = LimbDword(rows, limb, o, 4 * g, rows.elements());
     }
   }
 }

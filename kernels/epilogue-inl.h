@@ -100,32 +100,51 @@ HWY_INLINE void StoreMask(D d, hn::Mask<D> mask, uint8_t* bits, size_t c) {
   }
 }
 
-// Pixel p: channels from c on, a multiple of the vector's, in whole vectors; returns the first that
-// is left.
+// Pixels [begin, end): channels from c on, a multiple of the vector's, in whole vectors; returns the
+// first that is left.
 template <class D, class S>
-HWY_INLINE size_t EpilogueVectors(D d, S steps, const lbrt::EpilogueRows& e, size_t p, size_t c) {
-  const size_t lanes = hn::Lanes(d), channels = e.channels;
+HWY_INLINE size_t EpilogueVectors(D d, S steps, const lbrt::EpilogueRows& e, size_t begin,
+                                  size_t end, size_t c) {
+  const size_t lanes = hn::Lanes(d);
   const Bounds bounds = BoundsOf(e.activation);
   const auto low = hn::Set(d, bounds.low), high = hn::Set(d, bounds.high);
   const auto inverse_step = hn::Set(d, e.inverse_step);
   const auto levels = hn::Set(d, static_cast<float>(e.levels));
+  // Copies, for bytes that are stored could be these.
+  const size_t channels = e.channels, in_stride = e.in_stride, out_stride = e.out_stride;
+  const size_t residual_stride = e.residual_stride, bits_stride = e.bits_stride;
+  const size_t codes_stride = e.codes_stride;
   const Input input = {e.sums, e.values};
-  const float* a = e.a;
-  const float* b = steps.pixel_bias ? e.b_rows[p] : e.b;
-  const size_t in = p * e.in_stride;
-  const float* residual = steps.residual ? e.residual + p * e.residual_stride : nullptr;
-  float* out = e.out != nullptr ? e.out + p * e.out_stride : nullptr;
-  uint8_t* bits = e.bits != nullptr ? e.bits + p * e.bits_stride : nullptr;
-  uint8_t* codes = steps.codes ? e.codes + p * e.codes_stride : nullptr;
+  const float* const a = e.a;
+  const float* const b = e.b;
+  const float* const slopes = e.slopes;
+  const float* const* const b_rows = e.b_rows;
   for (; c + lanes <= channels; c += lanes) {
     const auto a_lanes = steps.affine ? hn::LoadU(d, a + c) : low;
-    const auto b_lanes = steps.affine ? hn::LoadU(d, b + c) : low;
-    auto z = Finish(d, steps, input, in + c, a_lanes, b_lanes, residual, c, low, high);
-    if (steps.prelu) z = PRelu(z, hn::LoadU(d, e.slopes + c));
-    if (out != nullptr) hn::StoreU(z, d, out + c);
-    if (bits != nullptr) StoreMask(d, SignMask(d, z), bits, c);
-    if (steps.codes) {
-      hn::StoreU(ActivationCodes(d, z, inverse_step, levels), hn::Rebind<uint8_t, D>(), codes + c);
+    const auto b_channels = steps.affine && !steps.pixel_bias ? hn::LoadU(d, b + c) : low;
+    const auto slope = steps.prelu ? hn::LoadU(d, slopes + c) : low;
+    const float* residual = steps.residual ? e.residual + begin * residual_stride : nullptr;
+    float* out = e.out != nullptr ? e.out + begin * out_stride : nullptr;
+    uint8_t* bits = e.bits != nullptr ? e.bits + begin * bits_stride : nullptr;
+    uint8_t* codes = steps.codes ? e.codes + begin * codes_stride : nullptr;
+    for (size_t p = begin; p < end; ++p) {
+      const auto b_lanes = steps.pixel_bias ? hn::LoadU(d, b_rows[p] + c) : b_channels;
+      auto z = Finish(d, steps, input, p * in_stride + c, a_lanes, b_lanes, residual, c, low, high);
+      if (steps.prelu) z = PRelu(z, slope);
+      if (steps.residual) residual += residual_stride;
+      if (out != nullptr) {
+        hn::StoreU(z, d, out + c);
+        out += out_stride;
+      }
+      if (bits != nullptr) {
+        StoreMask(d, SignMask(d, z), bits, c);
+        bits += bits_stride;
+      }
+      if (steps.codes) {
+        hn::StoreU(ActivationCodes(d, z, inverse_step, levels), hn::Rebind<uint8_t, D>(),
+                   codes + c);
+        codes += codes_stride;
+      }
     }
   }
   return c;
@@ -133,16 +152,20 @@ HWY_INLINE size_t EpilogueVectors(D d, S steps, const lbrt::EpilogueRows& e, siz
 
 template <class S>
 HWY_INLINE void EpilogueRowsWith(S steps, const lbrt::EpilogueRows& e) {
-  for (size_t p = 0; p < e.pixels; ++p) {
-    size_t c = EpilogueVectors(hn::ScalableTag<float>(), steps, e, p, 0);
-    if (c == e.channels && c % 32 == 0) continue;
-    c = EpilogueVectors(hn::CappedTag<float, 4>(), steps, e, p, c);
-    uint8_t* bits = e.bits != nullptr ? e.bits + p * e.bits_stride : nullptr;
-    if (bits != nullptr) {  // the bytes that whole vectors did not fill
-      const size_t filled = (c + 7) / 8;
-      std::memset(bits + filled, 0, PixelBytes(e.channels) - filled);
+  // Few channels are a short loop, so several pixels share it; many lie too far apart for that.
+  const size_t together = e.channels <= 64 ? 8 : 4;
+  for (size_t p = 0; p < e.pixels; p += together) {
+    const size_t end = HWY_MIN(p + together, e.pixels);
+    size_t c = EpilogueVectors(hn::ScalableTag<float>(), steps, e, p, end, 0);
+    if (c < e.channels) c = EpilogueVectors(hn::CappedTag<float, 4>(), steps, e, p, end, c);
+    const size_t filled = (c + 7) / 8, bytes = PixelBytes(e.channels);
+    if (c == e.channels && (e.bits == nullptr || filled == bytes)) continue;
+    for (size_t pixel = p; pixel < end; ++pixel) {
+      uint8_t* bits = e.bits != nullptr ? e.bits + pixel * e.bits_stride : nullptr;
+      // The bytes that whole vectors did not fill.
+      if (bits != nullptr) std::memset(bits + filled, 0, bytes - filled);
+      scalar::EpilogueRowsRange(e, pixel, c, e.channels, bits);
     }
-    scalar::EpilogueRowsRange(e, p, c, e.channels, bits);
   }
 }
 
@@ -156,7 +179,12 @@ HWY_NOINLINE void EpilogueCodedRows(const lbrt::EpilogueRows& e) {
                            e.activation != Activation::kNone && !prelu,
                            prelu,
                            e.codes != nullptr};
-  if (!any.sums || !any.affine || any.pixel_bias || prelu) return EpilogueRowsWith(any, e);
+  if (!any.affine || any.pixel_bias || prelu || (!any.sums && any.residual))
+    return EpilogueRowsWith(any, e);
+  if (!any.sums) {
+    if (any.clip) return EpilogueRowsWith(KnownSteps<false, false, false, true, true>(), e);
+    return EpilogueRowsWith(KnownSteps<false, false, false, false, true>(), e);
+  }
   if (any.residual) {
     if (any.clip) return EpilogueRowsWith(KnownSteps<true, false, true, true, true>(), e);
     return EpilogueRowsWith(KnownSteps<true, false, true, false, true>(), e);

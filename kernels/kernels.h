@@ -285,6 +285,10 @@ struct Kernels {
   void (*dot_tile)(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
                    int32_t* acc, size_t acc_stride);
 
+  // out[i] = float(sum over l of sums[l][i] * 256^l), the sum exact, rounded once, half to even; of 2
+  // or 3 limbs.
+  void (*combine_limbs)(const int32_t* const* sums, size_t limbs, size_t n, float* out);
+
   // Of `pixels` pixels of `channels` codes, the bit `plane` of each: whole words a pixel, channel c
   // at bit c % 32 of word c / 32, zeros behind the last.
   void (*code_plane)(const uint8_t* codes, size_t pixels, size_t channels, size_t plane, Word* out);

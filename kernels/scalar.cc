@@ -213,6 +213,19 @@ void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* 
   }
 }
 
+void CombineLimbsRange(const int32_t* const* sums, size_t limbs, size_t begin, size_t end,
+                       float* out) {
+  for (size_t i = begin; i < end; ++i) {
+    int64_t sum = 0;
+    for (size_t l = limbs; l-- > 0;) sum = sum * 256 + sums[l][i];
+    out[i] = static_cast<float>(sum);
+  }
+}
+
+void CombineLimbs(const int32_t* const* sums, size_t limbs, size_t n, float* out) {
+  CombineLimbsRange(sums, limbs, 0, n, out);
+}
+
 namespace {
 // acc[r * acc_stride + c]: 0, then step(w, x, acc) for each tap, whose weights are channels of W at
 // w + y * row_stride + x * channels.

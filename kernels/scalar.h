@@ -21,6 +21,10 @@ void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* 
                      size_t acc_stride);
 void DotTile(const Windows<uint8_t>& in, const Weights& weights, const int32_t* const* base,
              int32_t* acc, size_t acc_stride);
+void CombineLimbs(const int32_t* const* sums, size_t limbs, size_t n, float* out);
+// Elements [begin, end).
+void CombineLimbsRange(const int32_t* const* sums, size_t limbs, size_t begin, size_t end,
+                       float* out);
 void DepthwiseCodes(const DepthwiseWindows<uint8_t>& in, const Weights& weights, size_t row,
                     size_t column, int32_t zero, int32_t* acc, size_t acc_stride);
 void DepthwiseF32(const DepthwiseWindows<float>& in, const DepthwiseWeights& weights,
@@ -79,6 +83,7 @@ inline constexpr Kernels kKernels = {
     .fixed_point_tile = FixedPointTile,
     .fixed_point_lanes = FixedPointLanes,
     .dot_tile = DotTile,
+    .combine_limbs = CombineLimbs,
     .code_plane = nullptr,
     .plane_popcount_tile = nullptr,
     .plane_pairs = 0,

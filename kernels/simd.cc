@@ -66,6 +66,7 @@ constexpr Kernels kColumn = {
     .fixed_point_tile = FixedPointTile,
     .fixed_point_lanes = FixedPointLanes,
     .dot_tile = DotTile,
+    .combine_limbs = CombineLimbs,
 #if HWY_TARGET != HWY_SVE
     .code_plane = CodePlane,
     .plane_popcount_tile = PlanePopcountTile,

@@ -1,11 +1,13 @@
 // The tiles that are not bits times bits, in Highway, compiled once per target: sign_sum_tile,
-// fma_tile, fixed_point_tile and fixed_point_lanes. A vector holds output channels (or, in lanes
-// order, pixels), never elements of a window, so that each sum keeps its order.
+// fma_tile, fixed_point_tile and fixed_point_lanes; and combine_limbs. A vector holds output
+// channels (or, in lanes order, pixels), never elements of a window, so that each sum keeps its
+// order.
 
 #include <cstring>
 
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
+#include "kernels/scalar.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lbrt {
@@ -273,6 +275,36 @@ void FixedPointLanes(const Windows<uint8_t>& in, const Weights& weights, float* 
       store(o + 2, sum20, sum21), store(o + 3, sum30, sum31);
     }
   }
+}
+
+// In double, where sums below 2^31 times 256^2 are exact.
+template <bool kThree>
+HWY_INLINE size_t CombineLimbVectors(const int32_t* const* sums, size_t n, float* out) {
+  const hn::ScalableTag<double> d;
+  const hn::Rebind<int32_t, decltype(d)> di;
+  const hn::Rebind<float, decltype(d)> df;
+  const size_t lanes = hn::Lanes(d);
+  const int32_t* const low = sums[0];
+  const int32_t* const middle = sums[1];
+  const int32_t* const high = kThree ? sums[2] : middle;
+  const auto base = hn::Set(d, 256.0);
+  const auto load = [&](const int32_t* from) HWY_ATTR {
+    return hn::PromoteTo(d, hn::LoadU(di, from));
+  };
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    auto sum = load(middle + i);
+    if constexpr (kThree) sum = IntegerMulAdd(load(high + i), base, sum);
+    sum = IntegerMulAdd(sum, base, load(low + i));
+    hn::StoreU(NarrowToFloat(df, sum), df, out + i);
+  }
+  return i;
+}
+
+void CombineLimbs(const int32_t* const* sums, size_t limbs, size_t n, float* out) {
+  const size_t done = limbs == 3 ? CombineLimbVectors<true>(sums, n, out)
+                                 : CombineLimbVectors<false>(sums, n, out);
+  scalar::CombineLimbsRange(sums, limbs, done, n, out);
 }
 
 }  // namespace HWY_NAMESPACE

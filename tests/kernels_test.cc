@@ -420,6 +420,33 @@ TEST_P(KernelTest, DotTileDoesNotOverflowAtItsExtremes) {
   }
 }
 
+TEST_P(KernelTest, CombineLimbsRoundsTheExactSumOnce) {
+  Random random(31);
+  // Of all magnitudes, the extremes among them.
+  const auto any_sum = [&] {
+    const auto bits = static_cast<int32_t>(random.Bits());
+    if (random.Between(0, 7) > 0) return bits >> random.Between(0, 31);
+    return bits > 0 ? INT32_MAX : INT32_MIN;
+  };
+  for (size_t n = 1; n <= 67; ++n) {
+    for (const size_t limbs : {size_t{2}, size_t{3}}) {
+      std::vector<std::vector<int32_t>> sums(limbs, std::vector<int32_t>(n));
+      std::vector<const int32_t*> pointers;
+      for (auto& limb : sums) {
+        std::generate(limb.begin(), limb.end(), any_sum);
+        pointers.push_back(limb.data());
+      }
+      Guarded<float> got(n);
+      kernels().combine_limbs(pointers.data(), limbs, n, got.data());
+      for (size_t i = 0; i < n; ++i) {
+        int64_t sum = 0;
+        for (size_t l = limbs; l-- > 0;) sum = sum * 256 + sums[l][i];
+        ASSERT_EQ(static_cast<float>(sum), got[i]) << limbs << " limbs, element " << i;
+      }
+    }
+  }
+}
+
 // --------------------------------------------------------------------------- plane popcount tile
 
 // One row of windows of kernel x kernel pixels against the exact sums; the codes' planes made by

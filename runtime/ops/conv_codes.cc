@@ -39,12 +39,10 @@ int32_t* Sums(const Part& part, uint8_t* scratch) {
 }
 
 void CombineLimbs(const CodesConv& s, size_t pixels, uint8_t* scratch) {
-  auto* values = reinterpret_cast<float*>(scratch);
-  for (size_t i = 0; i < pixels * s.acc_stride; ++i) {
-    int64_t sum = 0;
-    for (size_t limb = s.part_count; limb-- > 0;) sum = sum * 256 + Sums(s.parts[limb], scratch)[i];
-    values[i] = static_cast<float>(sum);
-  }
+  const int32_t* sums[kMostParts];
+  for (size_t limb = 0; limb < s.part_count; ++limb) sums[limb] = Sums(s.parts[limb], scratch);
+  s.kernels->combine_limbs(sums, s.part_count, pixels * s.acc_stride,
+                           reinterpret_cast<float*>(scratch));
 }
 
 void CombineOdd(const CodesConv& s, size_t pixels, uint8_t* scratch) {

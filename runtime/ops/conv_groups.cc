@@ -194,18 +194,15 @@ void GroupSums(const GroupsConv& s, const Origin& origin, size_t y, size_t x, si
   }
 }
 
-// T is float, or int32_t where sums fit.
-template <typename T>
 void CombineLimbs(const GroupsConv& s, size_t pixels, uint8_t* scratch) {
-  T* values = reinterpret_cast<T*>(scratch);
-  for (size_t r = 0; r < pixels; ++r)
-    for (size_t o = 0; o < s.outputs; ++o) {
-      const size_t i = r * s.acc_stride + o;
-      int64_t sum = 0;
-      for (size_t limb = s.part_count; limb-- > 0;)
-        sum = sum * 256 + Sums(s.parts[limb], scratch)[i];
-      values[i] = static_cast<T>(sum);
-    }
+  const size_t n = pixels * s.acc_stride;
+  const int32_t* sums[ModelMemory::kMostParts];
+  for (size_t limb = 0; limb < s.part_count; ++limb) sums[limb] = Sums(s.parts[limb], scratch);
+  if (s.combines_to_floats)
+    return s.kernels->combine_limbs(sums, s.part_count, n, reinterpret_cast<float*>(scratch));
+  auto* values = reinterpret_cast<int32_t*>(scratch);
+  for (size_t i = 0; i < n; ++i)  // of two limbs
+    values[i] = static_cast<int32_t>(int64_t{sums[1][i]} * 256 + sums[0][i]);
 }
 
 template <bool kDepthwise>
@@ -220,10 +217,7 @@ void RunIntegers(const void* state, const RunArguments& arguments, size_t begin,
           const size_t pixels = s.out_w - x < s.block ? s.out_w - x : s.block;
           kDepthwise ? DepthwiseSums(s, origin, y, x, pixels, scratch)
                      : GroupSums(s, origin, y, x, pixels, scratch);
-          if (s.combines_to_floats)
-            CombineLimbs<float>(s, pixels, scratch);
-          else if (s.part_count > 1)
-            CombineLimbs<int32_t>(s, pixels, scratch);
+          if (s.part_count > 1) CombineLimbs(s, pixels, scratch);
           s.stages.RunRows(arguments.arena, n, y, x, pixels, sums, values, s.acc_stride,
                            s.between(scratch));
         }
