@@ -10,7 +10,8 @@
 // Weights that fit a signed byte are one call of dot_tile. Others are several parts, each a call on
 // weights that do, put together afterwards:
 //   limbs       I = sum of part[i] * 256^i, in 64 bits, rounded to float once
-//   8-bit odd   w = 2 v + 1: I = 2 part[0] + part[1], v in part[0], and part[1] one output of ones
+//   8-bit odd   w = 2 v + 1: I = 2 part[0] + the sum of the window's inputs, v in part[0]; that sum
+//               is made of the sums of the window's columns, which neighbours share
 #include "kernels/weights.h"
 #include "runtime/ops/copied_rows.h"
 
@@ -27,9 +28,9 @@ struct Part {
 
 struct CodesConv : ConvState {
   Part parts[kMostParts];
-  size_t part_count;
-  void (*combine)(const CodesConv& s, size_t pixels, uint8_t* scratch);  // null: nothing to do
-  bool combines_to_floats;
+  size_t part_count;  // limbs where there are several: they are combined to floats
+  bool halved;        // 8-bit odd weights: parts[0], and `columns` of ones
+  Part columns;       // its base is of whole windows
   CopiedRows copied;
   size_t channels;
 };
@@ -45,13 +46,18 @@ void CombineLimbs(const CodesConv& s, size_t pixels, uint8_t* scratch) {
                            reinterpret_cast<float*>(scratch));
 }
 
-void CombineOdd(const CodesConv& s, size_t pixels, uint8_t* scratch) {
-  int32_t* sums = Sums(s.parts[0], scratch);
-  const int32_t* ones = Sums(s.parts[1], scratch);
-  const size_t outputs = s.weights.rows.outputs;
-  for (size_t r = 0; r < pixels; ++r) {
-    const int32_t all = ones[r * s.parts[1].acc_stride];
-    int32_t* row = sums + r * s.acc_stride;
+// Twice the sums, and the sums of the windows' inputs.
+void AddColumns(const CodesConv& s, Windows<uint8_t> in, size_t y, size_t x, uint8_t* scratch) {
+  const size_t pixels = in.rows, outputs = s.weights.rows.outputs;
+  in.rows = (pixels - 1) * s.stride_w + s.kernel_w;
+  in.step = in.run = s.channels;
+  int32_t* columns = Sums(s.columns, scratch);
+  s.kernels->dot_tile(in, s.columns.weights, nullptr, columns, s.columns.acc_stride);
+  int32_t* row = Sums(s.parts[0], scratch);
+  for (size_t r = 0; r < pixels; ++r, row += s.acc_stride) {
+    const int32_t* column = columns + r * s.stride_w * s.columns.acc_stride;
+    int32_t all = s.columns.base != nullptr ? s.columns.base[y][x + r][0] : 0;
+    for (size_t i = 0; i < s.kernel_w; ++i) all += column[i * s.columns.acc_stride];
     // Twice a sum may not fit 32 bits where the result does: modulo 2^32 it is right all the same.
     for (size_t o = 0; o < outputs; ++o)
       row[o] = static_cast<int32_t>(2 * static_cast<uint32_t>(row[o]) + static_cast<uint32_t>(all));
@@ -63,8 +69,9 @@ template <typename MakeWindows>
 void RunRow(const CodesConv& s, const RunArguments& arguments, size_t n, size_t y,
             MakeWindows make_windows) {
   uint8_t* scratch = arguments.scratch;
-  const auto* sums = s.combines_to_floats ? nullptr : reinterpret_cast<const int32_t*>(scratch);
-  const auto* values = s.combines_to_floats ? reinterpret_cast<const float*>(scratch) : nullptr;
+  const bool limbs = s.part_count > 1;
+  const auto* sums = limbs ? nullptr : reinterpret_cast<const int32_t*>(scratch);
+  const auto* values = limbs ? reinterpret_cast<const float*>(scratch) : nullptr;
   for (size_t x = 0; x < s.out_w; x += s.block) {
     const size_t pixels = s.out_w - x < s.block ? s.out_w - x : s.block;
     const Windows<uint8_t> in = make_windows(x, pixels);
@@ -73,7 +80,8 @@ void RunRow(const CodesConv& s, const RunArguments& arguments, size_t n, size_t 
       s.kernels->dot_tile(in, part.weights, part.base != nullptr ? part.base[y] + x : nullptr,
                           Sums(part, scratch), part.acc_stride);
     }
-    if (s.combine != nullptr) s.combine(s, pixels, scratch);
+    if (limbs) CombineLimbs(s, pixels, scratch);
+    if (s.halved) AddColumns(s, in, y, x, scratch);
     s.stages.RunRows(arguments.arena, n, y, x, pixels, sums, values, s.acc_stride,
                      s.between(scratch));
   }
@@ -131,19 +139,34 @@ int32_t PartWeight(const WeightRows& rows, size_t output, size_t k) {
   return rows.halved() ? (w - 1) / 2 : w;
 }
 
-// Signs of one output that are all +1.
-WeightRows Ones(const WeightRows& like, ModelMemory& memory) {
+// Of one output, all +1: the signs of a window's column.
+WeightRows OnesOfColumn(const ConvView& c, const WeightRows& like, ModelMemory& memory) {
   WeightRows rows = like;
   rows.form = WeightForm::kSigns;
   rows.planes = 1;
   rows.outputs = 1;
-  rows.row_bytes = (like.elements() + 31) / 32 * sizeof(Word);
+  rows.runs = c.kernel_h();
+  rows.run = c.in_channels();
+  rows.row_bytes = (rows.elements() + 31) / 32 * sizeof(Word);
   uint8_t* bits = memory.TakeRepacked(rows.row_bytes);
   rows.plane[0] = bits;
   if (bits == nullptr) return rows;
   std::memset(bits, 0, rows.row_bytes);
-  for (size_t k = 0; k < like.elements(); ++k) bits[k / 8] |= static_cast<uint8_t>(1u << (k % 8));
+  for (size_t k = 0; k < rows.elements(); ++k) bits[k / 8] |= static_cast<uint8_t>(1u << (k % 8));
   return rows;
+}
+
+// [y][x] -> [stride]: what inputs that mean u - zero add, `tap(o, y, x)` being the sum of the
+// weights of a tap; null where zero is 0.
+template <typename Tap>
+const int32_t* const* const* BaseOf(const ConvView& c, size_t outputs, size_t stride, Tap tap,
+                                    Allocator& allocator) {
+  const int32_t zero = c.x.type == lbm::TensorType::Bits ? 1 : c.conv.zero();
+  if (zero == 0) return nullptr;
+  const int32_t* base = BorderTable(
+      c.ys, c.xs, c.kernel_h(), c.kernel_w(), outputs, stride, allocator, tap,
+      [zero](int32_t valid, int32_t, int) { return -zero * valid; });
+  return PixelTable(c.ys, c.xs, base, stride, allocator);
 }
 
 // Fills what a part needs but for its place in the scratch.
@@ -152,19 +175,24 @@ Part PreparePart(const ConvView& c, const WeightRows& rows, int index, const Ker
   Part part = {};
   part.weights = PackWeights(c, rows, kernels.pack_dot_tile, memory, index);
   part.acc_stride = RoundUp(rows.outputs, kernels.panel);
-  const int32_t zero = c.x.type == lbm::TensorType::Bits ? 1 : c.conv.zero();
-  if (zero == 0) return part;
   const auto tap = [&](size_t o, size_t y, size_t x) {
     int32_t sum = 0;
     const size_t first = (y * c.kernel_w() + x) * c.in_channels();
     for (size_t k = first; k < first + c.in_channels(); ++k) sum += PartWeight(rows, o, k);
     return sum;
   };
-  const int32_t* base =
-      BorderTable(c.ys, c.xs, c.kernel_h(), c.kernel_w(), rows.outputs, part.acc_stride,
-                  memory.allocator, tap,
-                  [zero](int32_t valid, int32_t, int) { return -zero * valid; });
-  part.base = PixelTable(c.ys, c.xs, base, part.acc_stride, memory.allocator);
+  part.base = BaseOf(c, rows.outputs, part.acc_stride, tap, memory.allocator);
+  return part;
+}
+
+Part PrepareColumns(const ConvView& c, const WeightRows& rows, const Kernels& kernels,
+                    ModelMemory& memory) {
+  Part part = {};
+  part.weights =
+      PackWeights(c, OnesOfColumn(c, rows, memory), kernels.pack_dot_tile, memory, /*part=*/1);
+  part.acc_stride = kernels.panel;
+  const auto tap = [&](size_t, size_t, size_t) { return static_cast<int32_t>(c.in_channels()); };
+  part.base = BaseOf(c, 1, part.acc_stride, tap, memory.allocator);
   return part;
 }
 
@@ -173,30 +201,28 @@ Part PreparePart(const ConvView& c, const WeightRows& rows, int index, const Ker
 void PrepareParts(const ConvView& c, const Kernels& kernels, ModelMemory& memory, CodesConv* state,
                   PreparedOp* prepared) {
   const WeightRows& rows = state->weights.rows;
-  const auto add = [&](const WeightRows& part_rows, bool apart) {
-    const auto index = static_cast<int>(state->part_count++);
-    Part& part = state->parts[index];
-    part = PreparePart(c, part_rows, index, kernels, memory);
-    if (!apart) return;
+  const auto take_sums = [&](Part& part, size_t pixels) {
     part.acc_offset = static_cast<size_t>(prepared->scratch_bytes);
     prepared->scratch_bytes +=
-        RoundUp(state->block * part.acc_stride * sizeof(int32_t), kMemoryAlignment);
+        RoundUp(pixels * part.acc_stride * sizeof(int32_t), kMemoryAlignment);
   };
   if (rows.form == WeightForm::kLimbs && rows.planes > 1) {
     for (size_t limb = 0; limb < rows.planes; ++limb) {
       WeightRows one = rows;
       one.planes = 1;
       one.plane[0] = rows.plane[limb];
-      add(one, true);
+      state->parts[limb] = PreparePart(c, one, static_cast<int>(limb), kernels, memory);
+      take_sums(state->parts[limb], state->block);
     }
-    state->combine = CombineLimbs;
-    state->combines_to_floats = true;
+    state->part_count = rows.planes;
     return;
   }
-  add(rows, false);
-  if (!rows.halved()) return;
-  add(Ones(rows, memory), true);
-  state->combine = CombineOdd;
+  state->parts[0] = PreparePart(c, rows, 0, kernels, memory);
+  state->part_count = 1;
+  state->halved = rows.halved();
+  if (!state->halved) return;
+  state->columns = PrepareColumns(c, rows, kernels, memory);
+  take_sums(state->columns, (state->block - 1) * state->stride_w + state->kernel_w);
 }
 
 int64_t LanesGain(const OpView&, const Kernels&) { return kNoLanes; }
