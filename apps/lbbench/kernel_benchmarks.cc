@@ -793,9 +793,11 @@ std::vector<KernelBenchmark> KernelBenchmarks(const Kernels& kernels) {
         all.push_back(PlanePopcountTile(kernels, shape, integers, code_bits));
   for (const auto& [channels, size] : {std::pair<size_t, size_t>{16, 256}, {32, 128}, {64, 64}})
     all.push_back(EpilogueBenchmark(kernels, channels, size, /*lanes=*/true));
-  for (const auto& [channels, size] : {std::pair<size_t, size_t>{64, 64}, {256, 16}, {512, 8}})
+  for (const auto& [channels, size] :
+       {std::pair<size_t, size_t>{16, 64}, {64, 64}, {256, 16}, {512, 8}})
     all.push_back(EpilogueBenchmark(kernels, channels, size, /*lanes=*/false));
   for (const int levels : {3, 255}) all.push_back(CodesEpilogue(kernels, 64, 64, levels));
+  all.push_back(CodesEpilogue(kernels, 16, 64, 3));
   all.push_back(CodesEpilogue(kernels, 512, 8, 3));
   for (const int levels : {1, 3, 7, 15}) all.push_back(ThresholdSums(kernels, 64, 64, levels));
   all.push_back(ThresholdSums(kernels, 512, 8, 3));
