@@ -49,13 +49,16 @@ void CombineLimbs(const CodesConv& s, size_t pixels, uint8_t* scratch) {
 // Twice the sums, and the sums of the windows' inputs.
 void AddColumns(const CodesConv& s, Windows<uint8_t> in, size_t y, size_t x, uint8_t* scratch) {
   const size_t pixels = in.rows, outputs = s.weights.rows.outputs;
-  in.rows = (pixels - 1) * s.stride_w + s.kernel_w;
-  in.step = in.run = s.channels;
+  const size_t step = s.kernel_w == 1 ? s.stride_w : 1;  // columns between windows of one are none's
+  const size_t window_step = s.stride_w / step * s.columns.acc_stride;
+  in.rows = (pixels - 1) * (s.stride_w / step) + s.kernel_w;
+  in.step = step * s.channels;
+  in.run = s.channels;
   int32_t* columns = Sums(s.columns, scratch);
   s.kernels->dot_tile(in, s.columns.weights, nullptr, columns, s.columns.acc_stride);
   int32_t* row = Sums(s.parts[0], scratch);
   for (size_t r = 0; r < pixels; ++r, row += s.acc_stride) {
-    const int32_t* column = columns + r * s.stride_w * s.columns.acc_stride;
+    const int32_t* column = columns + r * window_step;
     int32_t all = s.columns.base != nullptr ? s.columns.base[y][x + r][0] : 0;
     for (size_t i = 0; i < s.kernel_w; ++i) all += column[i * s.columns.acc_stride];
     // Twice a sum may not fit 32 bits where the result does: modulo 2^32 it is right all the same.
