@@ -29,8 +29,8 @@ struct Part {
 struct CodesConv : ConvState {
   Part parts[kMostParts];
   size_t part_count;  // limbs where there are several: they are combined to floats
-  bool halved;        // 8-bit odd weights: parts[0], and `columns` of ones
-  Part columns;       // its base is of whole windows
+  bool halved;        // 8-bit odd weights: parts[0], without a base, and `columns`
+  Part columns;       // ones of a window's column, and the base of the whole weights
   CopiedRows copied;
   size_t channels;
 };
@@ -56,14 +56,16 @@ void AddColumns(const CodesConv& s, Windows<uint8_t> in, size_t y, size_t x, uin
   in.run = s.channels;
   int32_t* columns = Sums(s.columns, scratch);
   s.kernels->dot_tile(in, s.columns.weights, nullptr, columns, s.columns.acc_stride);
-  int32_t* row = Sums(s.parts[0], scratch);
+  auto* row = reinterpret_cast<uint32_t*>(Sums(s.parts[0], scratch));
   for (size_t r = 0; r < pixels; ++r, row += s.acc_stride) {
     const int32_t* column = columns + r * window_step;
-    int32_t all = s.columns.base != nullptr ? s.columns.base[y][x + r][0] : 0;
+    int32_t all = 0;
     for (size_t i = 0; i < s.kernel_w; ++i) all += column[i * s.columns.acc_stride];
     // Twice a sum may not fit 32 bits where the result does: modulo 2^32 it is right all the same.
-    for (size_t o = 0; o < outputs; ++o)
-      row[o] = static_cast<int32_t>(2 * static_cast<uint32_t>(row[o]) + static_cast<uint32_t>(all));
+    for (size_t o = 0; o < outputs; ++o) row[o] = 2 * row[o] + static_cast<uint32_t>(all);
+    if (s.columns.base == nullptr) continue;
+    const int32_t* base = s.columns.base[y][x + r];
+    for (size_t o = 0; o < outputs; ++o) row[o] += static_cast<uint32_t>(base[o]);
   }
 }
 
@@ -136,12 +138,6 @@ void RunCopied(const void* state, const RunArguments& arguments, size_t begin, s
 
 // ------------------------------------------------------------------------------------- prepare
 
-// The weight of a part as dot_tile takes it.
-int32_t PartWeight(const WeightRows& rows, size_t output, size_t k) {
-  const int32_t w = WeightCode(rows, output, k);
-  return rows.halved() ? (w - 1) / 2 : w;
-}
-
 // Of one output, all +1: the signs of a window's column.
 WeightRows OnesOfColumn(const ConvView& c, const WeightRows& like, ModelMemory& memory) {
   WeightRows rows = like;
@@ -159,51 +155,21 @@ WeightRows OnesOfColumn(const ConvView& c, const WeightRows& like, ModelMemory& 
   return rows;
 }
 
-// [y][x] -> [stride]: what inputs that mean u - zero add, `tap(o, y, x)` being the sum of the
-// weights of a tap; null where zero is 0.
-template <typename Tap>
-const int32_t* const* const* BaseOf(const ConvView& c, size_t outputs, size_t stride, Tap tap,
-                                    Allocator& allocator) {
-  const int32_t zero = c.x.type == lbm::TensorType::Bits ? 1 : c.conv.zero();
-  if (zero == 0) return nullptr;
-  const int32_t* base = BorderTable(
-      c.ys, c.xs, c.kernel_h(), c.kernel_w(), outputs, stride, allocator, tap,
-      [zero](int32_t valid, int32_t, int) { return -zero * valid; });
-  return PixelTable(c.ys, c.xs, base, stride, allocator);
-}
-
-// Fills what a part needs but for its place in the scratch.
-Part PreparePart(const ConvView& c, const WeightRows& rows, int index, const Kernels& kernels,
-                 ModelMemory& memory) {
-  Part part = {};
-  part.weights = PackWeights(c, rows, kernels.pack_dot_tile, memory, index);
-  part.acc_stride = RoundUp(rows.outputs, kernels.panel);
-  const auto tap = [&](size_t o, size_t y, size_t x) {
-    int32_t sum = 0;
-    const size_t first = (y * c.kernel_w() + x) * c.in_channels();
-    for (size_t k = first; k < first + c.in_channels(); ++k) sum += PartWeight(rows, o, k);
-    return sum;
-  };
-  part.base = BaseOf(c, rows.outputs, part.acc_stride, tap, memory.allocator);
-  return part;
-}
-
-Part PrepareColumns(const ConvView& c, const WeightRows& rows, const Kernels& kernels,
-                    ModelMemory& memory) {
-  Part part = {};
-  part.weights =
-      PackWeights(c, OnesOfColumn(c, rows, memory), kernels.pack_dot_tile, memory, /*part=*/1);
-  part.acc_stride = kernels.panel;
-  const auto tap = [&](size_t, size_t, size_t) { return static_cast<int32_t>(c.in_channels()); };
-  part.base = BaseOf(c, 1, part.acc_stride, tap, memory.allocator);
-  return part;
-}
-
 // The parts of a convolution; all but those of one call have sums of their own behind the scratch
 // so far.
 void PrepareParts(const ConvView& c, const Kernels& kernels, ModelMemory& memory, CodesConv* state,
                   PreparedOp* prepared) {
   const WeightRows& rows = state->weights.rows;
+  const auto pack = [&](const WeightRows& part_rows, int index) {
+    Part part = {};
+    part.weights = PackWeights(c, part_rows, kernels.pack_dot_tile, memory, index);
+    part.acc_stride = RoundUp(part_rows.outputs, kernels.panel);
+    return part;
+  };
+  const auto base = [&](const WeightRows& part_rows) {
+    const int32_t zero = c.x.type == lbm::TensorType::Bits ? 1 : c.conv.zero();
+    return zero != 0 ? ZeroBase(c, part_rows, zero, state->acc_stride, memory.allocator) : nullptr;
+  };
   const auto take_sums = [&](Part& part, size_t pixels) {
     part.acc_offset = static_cast<size_t>(prepared->scratch_bytes);
     prepared->scratch_bytes +=
@@ -214,17 +180,22 @@ void PrepareParts(const ConvView& c, const Kernels& kernels, ModelMemory& memory
       WeightRows one = rows;
       one.planes = 1;
       one.plane[0] = rows.plane[limb];
-      state->parts[limb] = PreparePart(c, one, static_cast<int>(limb), kernels, memory);
-      take_sums(state->parts[limb], state->block);
+      Part& part = state->parts[limb] = pack(one, static_cast<int>(limb));
+      part.base = base(one);
+      take_sums(part, state->block);
     }
     state->part_count = rows.planes;
     return;
   }
-  state->parts[0] = PreparePart(c, rows, 0, kernels, memory);
+  state->parts[0] = pack(rows, 0);
   state->part_count = 1;
   state->halved = rows.halved();
-  if (!state->halved) return;
-  state->columns = PrepareColumns(c, rows, kernels, memory);
+  if (!state->halved) {
+    state->parts[0].base = base(rows);
+    return;
+  }
+  state->columns = pack(OnesOfColumn(c, rows, memory), 1);
+  state->columns.base = base(rows);
   take_sums(state->columns, (state->block - 1) * state->stride_w + state->kernel_w);
 }
 
