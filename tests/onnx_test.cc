@@ -407,6 +407,18 @@ TEST(OnnxRefusals, NameTheNodeAndWhatWasExpected) {
   OnnxWriter deep;
   const std::string scales = deep.Constant({4}, {1, 2, 1, 1});
   ExpectSays(RefusalOf("Upsample", {}, {scales}, deep), "expected more pixels of an image");
+  for (const auto& [number, says] :
+       std::vector<std::pair<float, const char*>>{{6e31f, "at most 255"},
+                                                  {NAN, "reads nan, expected a whole number"},
+                                                  {0.5f, "reads 0.5"}}) {
+    OnnxWriter padded;
+    const std::string pads = padded.Constant({8}, {0, 0, 1, number, 0, 0, 1, 1});
+    ExpectSays(RefusalOf("Pad", {}, {pads}, padded), says);
+    OnnxWriter mean;
+    const std::string axes = mean.Constant({2}, {2, number});
+    ExpectSays(RefusalOf("ReduceMean", {}, {axes}, mean),
+               number > 1 ? "averages other axes than the pixels" : says);
+  }
   OnnxWriter w;
   const std::string weights = w.Constant({4, 3, 3, 3}, std::vector<float>(108, 1));
   ExpectSays(RefusalOf("Conv", {}, {weights}, w),

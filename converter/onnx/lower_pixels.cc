@@ -71,9 +71,7 @@ void Lowering::AveragePool(const Node& node) {
   }
   if (node.op == "ReduceMean") {
     std::vector<int64_t> axes = node.Ints("axes", {});
-    if (node.has(1))
-      for (const double axis : ConstantIn(node, 1).values)
-        axes.push_back(static_cast<int64_t>(axis));
+    if (node.has(1)) axes = node.Integers(ConstantIn(node, 1).values);
     std::set<int64_t> wanted, named;
     for (int64_t i = 2; i < static_cast<int64_t>(x.shape.size()); ++i) wanted.insert(i);
     for (int64_t axis : axes)

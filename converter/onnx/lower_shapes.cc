@@ -71,11 +71,8 @@ void Lowering::Transpose(const Node& node) {
 
 void Lowering::Pad(const Node& node) {
   Traced x = In(node, 0);
-  std::vector<int64_t> pads = node.Ints("pads", {});
-  if (node.has(1)) {
-    pads.clear();
-    for (const double p : ConstantIn(node, 1).values) pads.push_back(static_cast<int64_t>(p));
-  }
+  const std::vector<int64_t> pads =
+      node.has(1) ? node.Integers(ConstantIn(node, 1).values) : node.Ints("pads", {});
   double fill = static_cast<double>(node.Float("value", 0));
   if (node.has(2) && !ConstantIn(node, 2).values.empty()) fill = ConstantIn(node, 2).values[0];
   if (node.Text("mode", "constant") != "constant" || fill != 0 || x.shape.size() != 4 ||

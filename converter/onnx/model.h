@@ -43,6 +43,9 @@ struct Node {
   float Float(const std::string& attribute, float absent) const;
   std::vector<int64_t> Ints(const std::string& attribute, std::vector<int64_t> absent) const;
   std::string Text(const std::string& attribute, const std::string& absent) const;
+  // The numbers of an input that gives sides, axes or places, those past int64 at its ends; throws
+  // InputError where one is not whole.
+  std::vector<int64_t> Integers(std::span<const double> input) const;
 };
 
 struct Port {

@@ -400,6 +400,16 @@ std::string Node::Text(const std::string& attribute, const std::string& absent) 
   return found == attributes.end() ? absent : found->second.text;
 }
 
+std::vector<int64_t> Node::Integers(std::span<const double> input) const {
+  std::vector<int64_t> result;
+  for (const double x : input) {
+    if (x != std::floor(x))
+      throw InputError(title(), "reads " + std::to_string(x) + ", expected a whole number");
+    result.push_back(x >= 9.2e18 ? INT64_MAX : x <= -9.2e18 ? INT64_MIN : static_cast<int64_t>(x));
+  }
+  return result;
+}
+
 Model ReadModel(std::span<const uint8_t> bytes, const std::string& name) {
   return Reader(name).Run(bytes);
 }

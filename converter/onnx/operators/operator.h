@@ -30,14 +30,7 @@ struct Call {
              ", expected one number");
     return in(i).values[0];
   }
-  std::vector<int64_t> integers(size_t i) const {
-    std::vector<int64_t> result;
-    for (const double x : in(i).values)
-      result.push_back(x >= 9.2e18    ? INT64_MAX
-                       : x <= -9.2e18 ? INT64_MIN
-                                      : static_cast<int64_t>(x));
-    return result;
-  }
+  std::vector<int64_t> integers(size_t i) const { return node.Integers(in(i).values); }
   size_t axis(int64_t axis, size_t rank) const {
     if (axis < 0) axis += static_cast<int64_t>(rank);
     if (axis < 0 || axis >= static_cast<int64_t>(rank))

@@ -109,13 +109,13 @@ Value ShapeOf(const Call& call) {
 
 Value Gather(const Call& call) {
   const Value &x = call.in(0), &which = call.in(1);
+  const std::vector<int64_t> wanted = call.integers(1);
   const size_t axis = call.axis(call.node.Int("axis", 0), x.shape.size());
   const auto side = x.shape[axis];
   const size_t outer = Sides(x.shape, 0, axis), inner = Sides(x.shape, axis + 1, x.shape.size());
   std::vector<size_t> indices;
   for (size_t o = 0; o < outer; ++o)
-    for (const double wanted : which.values) {
-      int64_t i = static_cast<int64_t>(wanted);
+    for (int64_t i : wanted) {
       if (i < 0) i += side;
       if (i < 0 || i >= side)
         call.Refuse("gathers element " + std::to_string(i) + " of " + std::to_string(side));
