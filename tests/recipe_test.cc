@@ -98,11 +98,20 @@ TEST(Recipe, CifarImagesAreUsedAsTheyAre) {
         << name;
 }
 
-TEST(Recipe, AnotherNumberOfEpochsScalesMilestonesAndCutsRestarts) {
+TEST(Recipe, AnotherNumberOfEpochsScalesMilestonesAndWarmUpsAndCutsRestarts) {
   Recipe r = Parse("milestones = [5, 8]\n", {{"schedule", "step"}});
   r.SetEpochs(40);
   EXPECT_EQ(r.rate.milestones, (std::vector<int>{20, 32}));
   EXPECT_EQ(r.rate.epochs, 40);
+  Recipe warmed = Shipped("recu-resnet20-cifar10");
+  ASSERT_EQ(warmed.rate.warmup, 5);
+  for (const auto& [epochs, warmup] :
+       {std::pair(360, 3), std::pair(361, 4), std::pair(5, 1), std::pair(600, 5)}) {
+    Recipe shorter = warmed;
+    shorter.SetEpochs(epochs);
+    EXPECT_EQ(shorter.rate.warmup, warmup) << epochs;
+    EXPECT_LT(shorter.rate.At(epochs - 1), 0.1 * shorter.rate.lr) << epochs;
+  }
   Recipe restarts = Shipped("mcdonnell-wrn-20-1-cifar10");
   const double before = restarts.rate.At(9);
   restarts.SetEpochs(32);

@@ -230,6 +230,8 @@ void Recipe::SetEpochs(int epochs) {
   for (int& milestone : rate.milestones)
     milestone =
         static_cast<int>(std::lround(static_cast<double>(milestone) * epochs / rate.epochs));
+  rate.warmup =
+      static_cast<int>(std::ceil(static_cast<double>(rate.warmup) * epochs / rate.epochs));
   rate.epochs = epochs;
 }
 

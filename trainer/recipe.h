@@ -32,8 +32,8 @@ struct Recipe {
   Augmentation augment = Augmentation::kNone;
   Preprocessing preprocessing;
 
-  // The recipe for another number of epochs: cosine and tau use that number, step milestones scale
-  // with it, restart schedules are cut.
+  // The recipe for another number of epochs: cosine and tau use that number, step milestones and
+  // the warm-up scale with it, restart schedules are cut.
   void SetEpochs(int epochs);
   // Arguments that name files become what these say: the recipe's text needs the files no more.
   void ReadFiles();
