@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -129,6 +130,7 @@ void PrintEpoch(const EpochResult& r, int epochs) {
     }
     std::printf("      test%s\n", text.c_str());
   }
+  if (r.widths[0].test_top5) std::printf("      test top-5 %.2f %%\n", *r.widths[0].test_top5);
   if (r.complexity > 0) std::printf("      complexity %.3f\n", r.complexity);
   std::fflush(stdout);
 }
@@ -136,6 +138,33 @@ void PrintEpoch(const EpochResult& r, int epochs) {
 // Of several processes, rank 0 speaks and writes.
 bool Leads(const RunOptions& options) {
   return options.peers == nullptr || options.peers->rank() == 0;
+}
+
+// The search's result, as its last checkpoint has it.
+void PrintArchitecture(const RunOptions& options) {
+  const Checkpoint checkpoint = ReadCheckpoint(options.out + "/last.pt");
+  std::printf("%swritten to %s/architecture.txt: train it with --arch\n",
+              ArchitectureTable(NetworkOf(checkpoint, ""), checkpoint.state).c_str(),
+              options.out.c_str());
+}
+
+// The test accuracies of the last epoch of a run that ended, as its last checkpoint has them.
+std::vector<WidthResult> ResultsOf(const std::string& path) {
+  const Checkpoint checkpoint = ReadCheckpoint(path);
+  std::vector<int> widths = NetworkOf(checkpoint, "").widths;
+  if (widths.empty()) widths = {0};
+  std::vector<WidthResult> results;
+  for (size_t i = widths.size(); i-- > 0;) {
+    const std::string name =
+        widths[i] == 0 ? "last_accuracy" : "last_accuracy_w" + std::to_string(widths[i]);
+    const auto found = checkpoint.numbers.find(name);
+    if (found == checkpoint.numbers.end())
+      throw InputError(path, "has no " + name + ", expected the last.pt of a run that ended");
+    WidthResult& result = results.emplace_back();
+    result.width = widths[i];
+    result.test_accuracy = found->second;
+  }
+  return results;
 }
 
 // One run; the test accuracies of its last epoch, the widest width first, or nothing where a signal
@@ -159,7 +188,7 @@ std::vector<WidthResult> TrainOnce(const RunOptions& options) {
   RunEvents events;
   events.step = [&](int e, size_t images, size_t total) {
     if (e != epoch && Leads(options))
-      bar.emplace("epoch " + std::to_string(e + 1) + "/" + std::to_string(epochs), total);
+      bar.emplace("epoch " + std::to_string(e + 1) + "/" + std::to_string(epochs), total, images);
     epoch = e;
     done = images;
     if (bar) bar->Show(images);
@@ -174,8 +203,13 @@ std::vector<WidthResult> TrainOnce(const RunOptions& options) {
   events.stop = [] { return g_signal != 0; };
   const bool finished = Train(options, events);
   bar.reset();
+  if (finished && last.empty()) {
+    std::printf("%s has all its %d epochs\n", options.resume.c_str(), epochs);
+    return ResultsOf(options.resume);
+  }
   if (finished) {
     if (Leads(options)) WriteReport(options.out);
+    if (Leads(options) && IsSearch(options.recipe.Build())) PrintArchitecture(options);
     return last;
   }
   const std::string signal =
@@ -183,14 +217,6 @@ std::vector<WidthResult> TrainOnce(const RunOptions& options) {
   std::printf("stopped by %s in epoch %d after %zu images; go on with --resume %s/last.pt\n",
               signal.c_str(), epoch + (done == 0 ? 2 : 1), done, options.out.c_str());
   return {};
-}
-
-// The search's result, as its last checkpoint has it.
-void PrintArchitecture(const RunOptions& options) {
-  const Checkpoint checkpoint = ReadCheckpoint(options.out + "/last.pt");
-  std::printf("%swritten to %s/architecture.txt: train it with --arch\n",
-              ArchitectureTable(NetworkOf(checkpoint, ""), checkpoint.state).c_str(),
-              options.out.c_str());
 }
 
 double Mean(const std::vector<double>& values) {
@@ -205,15 +231,22 @@ double Deviation(const std::vector<double>& values) {
   return std::sqrt(squares / static_cast<double>(values.size() - 1));
 }
 
-int RepeatCommand(const Flags& flags, RunOptions options) {
-  if (!flags.resume.empty()) throw UsageError("--repeat begins runs, expected no --resume");
-  const std::string out = options.out;
-  const uint64_t first = options.seed;
+// With --resume FOLDER, the --out of such a command that was stopped: goes on where that was.
+int RepeatCommand(const Flags& flags, const Peers* peers) {
+  const uint64_t first = flags.seed.value_or(1);
   std::vector<std::vector<double>> accuracies;
   std::vector<int> widths;
   for (uint64_t seed = first; seed < first + static_cast<uint64_t>(flags.repeat); ++seed) {
-    options.seed = seed;
-    options.out = out + "/seed-" + std::to_string(seed);
+    Flags one = flags;
+    one.seed = seed;
+    const std::string folder = "/seed-" + std::to_string(seed);
+    one.out = flags.out + folder;
+    if (!flags.resume.empty()) {
+      one.resume = flags.resume + folder + "/last.pt";
+      if (!std::filesystem::exists(one.resume)) one.resume.clear();
+    }
+    RunOptions options = Options(one);
+    options.peers = peers;
     const std::vector<WidthResult> last = TrainOnce(options);
     if (last.empty()) return 0;
     accuracies.resize(last.size());
@@ -231,7 +264,10 @@ int RepeatCommand(const Flags& flags, RunOptions options) {
 }
 
 int TrainCommand(const Flags& flags) {
-  RunOptions options = Options(flags);
+  if (flags.repeat > 1 && flags.recipe.empty())
+    throw UsageError("--repeat needs --recipe, also with --resume");
+  RunOptions options;
+  if (flags.repeat == 1) options = Options(flags);
   const Launch launch = LaunchFrom([](const char* name) { return std::getenv(name); });
   std::optional<Peers> peers;
   if (launch.size > 1) {
@@ -243,15 +279,20 @@ int TrainCommand(const Flags& flags) {
   // Now that nothing waits for peers that may never come.
   std::signal(SIGINT, [](int signal) { g_signal = signal; });
   std::signal(SIGTERM, [](int signal) { g_signal = signal; });
-  if (flags.repeat > 1) return RepeatCommand(flags, options);
-  if (!TrainOnce(options).empty() && Leads(options) && IsSearch(options.recipe.Build()))
-    PrintArchitecture(options);
+  if (flags.repeat > 1) return RepeatCommand(flags, options.peers);
+  TrainOnce(options);
   return 0;
 }
 
 void PrintEvaluation(const std::string& what, const Evaluation& e) {
-  std::printf("%s: %zu images, %zu correct, top-1 %.2f %%, loss %.4f\n", what.c_str(), e.images,
-              e.correct, e.accuracy(), e.loss);
+  std::string top5;
+  if (e.classes >= kTop5Classes) {
+    char text[32];
+    std::snprintf(text, sizeof text, ", top-5 %.2f %%", e.top5());
+    top5 = text;
+  }
+  std::printf("%s: %zu images, %zu correct, top-1 %.2f %%%s, loss %.4f\n", what.c_str(), e.images,
+              e.correct, e.accuracy(), top5.c_str(), e.loss());
 }
 
 // How far deployment is from the plain float network it was made from.
@@ -290,22 +331,24 @@ int EvalCommand(const Flags& flags) {
   const Node& input = network.nodes.front();
   const Samples samples = Prepare(OpenDataset({flags.data}, Split::kTest), preprocessing,
                                   input.height, input.width, network.classes(), flags.limit);
+  // First, what cannot be deployed is told.
+  const std::string fp32_layers = flags.fp32_layers.empty() ? "f32" : flags.fp32_layers;
+  const ImportOptions options{ParseStem(flags.stem.empty() ? "auto" : flags.stem),
+                              preprocessing.mean, preprocessing.std, width,
+                              ParseFloatLimbs(fp32_layers)};
+  std::optional<Graph> graph;
+  ImportReport report;
+  if (flags.deploy) graph = Import(network, checkpoint.state, options, &report);
   TrainerModel model(network, at::kFloat, ParseDevice(flags.device));
   model.Load(checkpoint.state);
   Evaluation result = WithBar("float network", samples, [&](const auto& progress) {
     return Evaluate(model, width, samples, preprocessing, progress);
   });
   PrintEvaluation(flags.eval + (width == 0 ? "" : ", " + std::to_string(width) + " bits"), result);
-  if (flags.deploy) {
-    const std::string fp32_layers = flags.fp32_layers.empty() ? "f32" : flags.fp32_layers;
-    const ImportOptions options{ParseStem(flags.stem.empty() ? "auto" : flags.stem),
-                                preprocessing.mean, preprocessing.std, width,
-                                ParseFloatLimbs(fp32_layers)};
-    ImportReport report;
-    const Graph graph = Import(network, checkpoint.state, options, &report);
+  if (graph) {
     const Evaluation plain = std::move(result);
     result = WithBar("deployed", samples, [&](const auto& progress) {
-      return EvaluateGraph(graph, samples, preprocessing, progress);
+      return EvaluateGraph(*graph, samples, preprocessing, progress);
     });
     PrintEvaluation(flags.eval + " deployed, stem " + StemName(options.stem) +
                         (options.float_limbs != 0 ? ", fp32 layers " + fp32_layers : ""),
@@ -319,6 +362,8 @@ int EvalCommand(const Flags& flags) {
 int BenchCommand(const Flags& flags) {
   const Recipe recipe = flags.changes.Read(flags.bench);
   Recipe plain = recipe;
+  for (const char* key : {"mode", "bits", "weight_bits", "activation_bits"})
+    plain.arguments.erase(key);
   plain.arguments["form"] = "full-precision";
   plain.tau_min = plain.tau_max = 0;
   const at::Device device = ParseDevice(flags.device);
@@ -347,8 +392,9 @@ int ListCommand() {
                row.ours ? "our settings" : "published", CommandOf(row)});
   std::printf(
       "%s\nEach with --data FOLDER --out FOLDER; names in capitals stand for files. Figures are "
-      "top-1 or top-1/top-5\nin percent, of the best epoch; mcdonnell's are means of the last one of "
-      "five runs. Our settings: none are\npublished for it.\n",
+      "top-1 or top-1/top-5\nin percent, of the best epoch, or a search's mean bits; mcdonnell's "
+      "are "
+      "means of the last epoch of five\nruns. Our settings: none are published for it.\n",
       table.Text().c_str());
   return 0;
 }
@@ -411,7 +457,8 @@ int main(int argc, char** argv) {
                "with --device cuda: launch a step's kernels one by one, not as one CUDA graph");
   app.add_option("--threads", flags.threads, "CPU threads (default: all)")
       ->check(CLI::Range(1, 1024));
-  app.add_option("--resume", flags.resume, "go on from this checkpoint, exactly");
+  app.add_option("--resume", flags.resume,
+                 "go on from this checkpoint, exactly; with --repeat, from those of this folder");
   app.add_option("--init", flags.init, "start from this checkpoint's weights");
   app.add_option("--latency-table", flags.latencies,
                  "of a search: measured latencies (JSON) as its costs");

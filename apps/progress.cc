@@ -5,8 +5,25 @@
 
 namespace lbrt {
 
-Progress::Progress(std::string what, size_t total)
-    : what_(std::move(what)), total_(total), terminal_(isatty(STDERR_FILENO) == 1) {}
+std::string ProgressText(const std::string& what, size_t before, size_t done, size_t total,
+                         double seconds) {
+  constexpr size_t kWidth = 30;
+  const size_t filled = total == 0 ? kWidth : kWidth * done / total;
+  std::string text = what + " [" + std::string(filled, '#') + std::string(kWidth - filled, '.') +
+                     "] " + std::to_string(done) + "/" + std::to_string(total);
+  if (done <= before || seconds <= 0) return text;
+  const double rate = static_cast<double>(done - before) / seconds;
+  char rest[64];
+  std::snprintf(rest, sizeof rest, ", %.0f/s, %.0f s left", rate,
+                static_cast<double>(total - done) / rate);
+  return text + rest;
+}
+
+Progress::Progress(std::string what, size_t total, size_t before)
+    : what_(std::move(what)),
+      total_(total),
+      before_(before),
+      terminal_(isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() {
   if (terminal_ && drawn_ != Clock::time_point{}) std::fputs("\r\x1b[K", stderr);
@@ -17,14 +34,8 @@ void Progress::Show(size_t done) {
   const Clock::time_point now = Clock::now();
   if (done < total_ && now - drawn_ < std::chrono::milliseconds(100)) return;
   drawn_ = now;
-  constexpr int kWidth = 30;
   const double seconds = std::chrono::duration<double>(now - start_).count();
-  const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
-  const int filled = total_ == 0 ? kWidth : static_cast<int>(kWidth * done / total_);
-  const std::string bar = std::string(static_cast<size_t>(filled), '#') +
-                          std::string(static_cast<size_t>(kWidth - filled), '.');
-  std::fprintf(stderr, "\r%s [%s] %zu/%zu, %.0f/s, %.0f s left\x1b[K", what_.c_str(), bar.c_str(),
-               done, total_, rate, rate > 0 ? static_cast<double>(total_ - done) / rate : 0.0);
+  std::fprintf(stderr, "\r%s\x1b[K", ProgressText(what_, before_, done, total_, seconds).c_str());
   std::fflush(stderr);
 }
 

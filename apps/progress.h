@@ -7,11 +7,17 @@
 
 namespace lbrt {
 
+// "epoch 1/2 [######....] 600/1000, 100/s, 4 s left": `done` of `total`, of which all but the first
+// `before` were done in `seconds`. Without rate and time left where that says nothing of them.
+std::string ProgressText(const std::string& what, size_t before, size_t done, size_t total,
+                         double seconds);
+
 // One line on stderr that is drawn over, with the rate and the time left; nothing where stderr is
 // no terminal. Gone when the bar is destroyed.
 class Progress {
  public:
-  Progress(std::string what, size_t total);
+  // `before`: how much is done already.
+  Progress(std::string what, size_t total, size_t before = 0);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -22,7 +28,7 @@ class Progress {
   using Clock = std::chrono::steady_clock;
 
   std::string what_;
-  size_t total_;
+  size_t total_, before_;
   bool terminal_;
   Clock::time_point start_ = Clock::now(), drawn_ = {};
 };

@@ -271,7 +271,9 @@ Dataset OpenFolder(const fs::path& folder, Split split, const std::vector<std::s
       return OpenIdx(prefix + "-images-idx3-ubyte" + suffix,
                      prefix + "-labels-idx1-ubyte" + suffix);
   if (HoldsSplits(folder)) return OpenSplit(folder, split, labels);
-  return OpenClassFolders(folder, labels);
+  Dataset data = OpenClassFolders(folder, labels);
+  data.whole = true;
+  return data;
 }
 
 }  // namespace
@@ -340,7 +342,11 @@ Dataset OpenDataset(const std::vector<std::string>& paths, Split split,
   const fs::path path = paths[0];
   if (!Exists(path)) RefuseMissing(paths[0]);
   if (IsFolder(path)) return OpenFolder(path, split, labels);
-  if (path.extension() == ".bin") return OpenCifar({path});
+  if (path.extension() == ".bin") {
+    Dataset data = OpenCifar({path});
+    data.whole = true;
+    return data;
+  }
   throw InputError(paths[0],
                    "not a data set by itself, expected a folder, a CIFAR .bin, or two"
                    " files: IDX images and labels, or X.npy and y.npy");

@@ -25,6 +25,7 @@ struct Dataset {
   int height = 0, width = 0, channels = 0;  // of `pixels`
   std::vector<int64_t> shape;               // of one sample of `values`
   std::string source;                       // the path it came from
+  bool whole = false;  // the source does not tell training from test images: both splits are all
 
   size_t size() const;
   // Decodes files[i], which may throw InputError, or copies from `pixels`; not for `values`.

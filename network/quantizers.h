@@ -31,6 +31,7 @@ struct WeightQuantizer {
   int t_ex = 1;          // kTernary: 1, 2 or 4
   int limbs = 0;         // kFixedPoint: 1 or 2
   bool quantizes() const { return kind != kFloat; }
+  friend bool operator==(const WeightQuantizer&, const WeightQuantizer&) = default;
 };
 
 struct ActivationQuantizer {
@@ -43,6 +44,7 @@ struct ActivationQuantizer {
   Kind kind = kNone;
   int bits = 0;          // kAnyPrecision: 0 = the network's current width; kHwgq: 1 to 4
   bool mixture = false;  // kHwgq: of 2, 3 and 4 bits
+  friend bool operator==(const ActivationQuantizer&, const ActivationQuantizer&) = default;
 };
 
 // The quantizer with its bits at a width of the network.

@@ -97,7 +97,7 @@ TEST(Published, EveryFigureOfTheFiveTablesIsListedOnce) {
 TEST(Published, AFigureOfSeveralWidthsHasOneEach) {
   for (const PublishedRow& row : PublishedRows()) {
     if (std::string(row.system) != "any-precision" || std::string(row.figure) == "-") continue;
-    const Network network = RecipeOf(row, kRecipes).Build();
+    const Network network = RecipeOf(row).Build();
     EXPECT_EQ(Words(row.figure).size(), network.widths.size()) << CommandOf(row);
     const std::string what = row.what;
     EXPECT_EQ(what.find(network.widths.size() == 1
@@ -155,8 +155,11 @@ TEST(Published, EveryCommandBuildsItsNetwork) {
   const TemporaryFolder folder;
   for (const PublishedRow& row : PublishedRows()) {
     SCOPED_TRACE(CommandOf(row));
-    Recipe recipe = RecipeOf(row, kRecipes);
+    Recipe recipe = RecipeOf(row);
     EXPECT_EQ(recipe.network, std::string(row.system) + "/" + row.model);
+    EXPECT_EQ(RecipeText(recipe), RecipeText(ParseRecipeFlags(row.flags).Read(
+                                      std::string(kRecipes) + "/" + row.recipe + ".toml")))
+        << "built of other recipes";
     if (const auto bits = recipe.arguments.find("bits");
         bits != recipe.arguments.end() && bits->second == "architecture.txt") {
       bits->second = folder / bits->second;

@@ -148,6 +148,24 @@ TEST_P(ResumeOfTest, StoppedAnywhereItEndsWithTheBytesOfAWholeRun) {
 INSTANTIATE_TEST_SUITE_P(Networks, ResumeOfTest, testing::ValuesIn(kExamples),
                          [](const auto& info) { return std::string(info.param.name); });
 
+TEST_F(ResumeTest, AStopBeforeTheTestLeavesItToTheNextRun) {
+  for (const Example& example : {kSvhn, kSearch}) {
+    const Recipe recipe = RecipeFor(example);
+    ASSERT_TRUE(Run(Options("whole", recipe)));
+    results_.clear();
+    steps_ = 0;
+    EXPECT_FALSE(Run(Options("parts", recipe), [&] { return steps_ == 8; }));
+    EXPECT_TRUE(results_.empty());
+    EXPECT_EQ(Read("parts/last.pt").integers.at("position"), 60);
+    EXPECT_TRUE(GoOn(Options("parts", recipe)));
+    EXPECT_EQ(results_.size(), 3u);
+    EXPECT_EQ(results_[0].images_per_second, 0);  // of no training
+    EXPECT_TRUE(std::isfinite(results_[0].whole_seconds));
+    ExpectSameFile("parts/last.pt", "whole/last.pt");
+    fs::remove_all(folder_ / "parts");
+  }
+}
+
 TEST_F(ResumeTest, AStopAtTheEndOfAnEpochIsOneBetweenEpochs) {
   const Recipe recipe = RecipeFor(kMcDonnell);
   EXPECT_FALSE(Run(Options("parts", recipe), [&] { return results_.size() == 2; }));
@@ -249,7 +267,7 @@ TEST_F(ResumeTest, TheLastCheckpointEvaluatesToWhatTheRunReportedAtEveryWidth) {
     for (const WidthResult& width : last.widths) {
       const Evaluation e = Evaluate(model, width.width, test, recipe.preprocessing, quiet);
       EXPECT_EQ(e.accuracy(), width.test_accuracy);
-      EXPECT_EQ(e.loss, width.test_loss);
+      EXPECT_EQ(e.loss(), width.test_loss);
       EXPECT_EQ(e.logits, Evaluate(model, width.width, test, recipe.preprocessing, quiet).logits);
       if (width.width != 0) {
         EXPECT_EQ(c.numbers.at("last_accuracy_w" + std::to_string(width.width)), e.accuracy());
@@ -415,12 +433,38 @@ TEST_F(ResumeTest, RecipesThatDoNotFitTheirNetworkAreRefused) {
   EXPECT_FALSE(fs::exists(folder_ / "out"));
 }
 
-TEST_F(ResumeTest, ALossThatIsNoLongerFiniteEndsTheRunInOneLine) {
-  Recipe recipe = RecipeFor(kMcDonnell);
+TEST_F(ResumeTest, ALossThatIsNoLongerFiniteEndsTheRunInOneLineThatNamesStepAndLayer) {
+  Recipe recipe = RecipeFor(kTernary);
+  ASSERT_TRUE(Run(Options("good", recipe)));
+  // In the middle of the network, a batch norm whose weight is no number.
+  Checkpoint bad = Read("good/last.pt");
+  std::vector<std::string> norms;
+  for (const Node& node : recipe.Build().nodes)
+    if (node.kind == NodeKind::kBatchNorm) norms.push_back(node.name);
+  const std::string norm = norms[norms.size() / 2];
+  bad.state[norm + ".weight"].f32()[0] = NAN;
+  WriteCheckpoint(folder_ / "bad.pt", bad);
+  RunOptions options = Options("out", recipe);
+  options.init = folder_ / "bad.pt";
+  EXPECT_EQ(
+      Refusal([&] { Run(options); }),
+      "epoch 1, step 1: the loss is no longer finite, first in " + norm + "; a lower lr may help");
+  EXPECT_FALSE(fs::exists(folder_ / "out/last.pt"));
+
   recipe.rate.lr = 1e30;
+  const std::string line = Refusal([&] { Run(Options("good", recipe)); });
+  EXPECT_EQ(line.find("epoch 1, step 2: the loss is no longer finite, first in "), 0u) << line;
+}
+
+TEST_F(ResumeTest, AnUpdateThatNoLossHasSeenDoesNotReplaceAGoodCheckpoint) {
+  Recipe recipe = RecipeFor(kTernary);
+  ASSERT_TRUE(Run(Options("out", recipe)));
+  const std::string before = TextOfFile(folder_ / "out/last.pt");
+  recipe.batch = kTrainImages;  // one step an epoch: its loss is good, its update is not
+  recipe.rate.lr = 1e38;
   const std::string line = Refusal([&] { Run(Options("out", recipe)); });
-  EXPECT_NE(line.find("epoch 1, step at image "), std::string::npos) << line;
-  EXPECT_NE(line.find("no longer finite, first in "), std::string::npos) << line;
+  EXPECT_EQ(line.find("epoch 1, test images: the loss is not finite"), 0u) << line;
+  EXPECT_TRUE(TextOfFile(folder_ / "out/last.pt") == before);
 }
 
 TEST_F(ResumeTest, CheckpointsThatAreNotOfThisRunAreRefused) {
@@ -434,10 +478,10 @@ TEST_F(ResumeTest, CheckpointsThatAreNotOfThisRunAreRefused) {
   // Within an epoch of more images than the data has.
   Run(Options("out", recipe), [&] { return steps_ == 2; });
   Checkpoint beyond = Read("out/last.pt");
-  beyond.integers["position"] = 60;
+  beyond.integers["position"] = 61;
   WriteCheckpoint(folder_ / "beyond.pt", beyond);
   options.resume = folder_ / "beyond.pt";
-  ExpectRefusal([&] { Run(options); }, "is at image 60, the data has 60");
+  ExpectRefusal([&] { Run(options); }, "is at image 61, the data has 60");
 }
 
 TEST(MillisecondsPerStep, TimesAStep) {

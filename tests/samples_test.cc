@@ -274,7 +274,16 @@ TEST(Judge, CountsTheLargestLogitAndTiesGoToTheLowerIndex) {
   const double want = (std::log(std::exp(-2) + 2) + std::log(2 * std::exp(-5) + 1) +
                        std::log(std::exp(2) + std::exp(1) + 1)) /
                       3;
-  EXPECT_NEAR(e.loss, want, 1e-12);
+  EXPECT_NEAR(e.loss(), want, 1e-12);
+}
+
+TEST(Judge, CountsLabelsAmongTheFirstFive) {
+  //                         rank 4 of a tie, 5 of the same tie, and a row that is no number
+  const Evaluation e =
+      Judge({9, 5, 5, 5, 5, 5, 1, 9, 5, 5, 5, 5, 5, 1, 9, NAN, 1, 1, 1, 1, 1}, {4, 5, 1});
+  EXPECT_EQ(e.correct, 0u);
+  EXPECT_EQ(e.correct_of_five, 1u);
+  EXPECT_NEAR(e.top5(), 100.0 / 3, 1e-12);
 }
 
 TEST(Compare, CountsEqualClassesAndTheLargestDifference) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "trainer/execute.h"
 
@@ -31,18 +32,35 @@ static double LogSumExp(const float* row, size_t n) {
   return largest + std::log(sum);
 }
 
+// How many classes are before the label's, the largest logit first: ties go to the lower index.
+static size_t RankOf(size_t label, const float* row, size_t n) {
+  size_t rank = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const bool behind = row[i] < row[label] || (row[i] == row[label] && i > label);
+    rank += i != label && !behind ? 1 : 0;
+  }
+  return rank;
+}
+
+// Adds images: one row of logits each.
+static void Add(const float* row, size_t classes, std::span<const int64_t> labels,
+                Evaluation* sums) {
+  sums->classes = classes;
+  sums->images += labels.size();
+  for (const int64_t label : labels) {
+    const size_t rank = RankOf(static_cast<size_t>(label), row, classes);
+    if (rank == 0) ++sums->correct;
+    if (rank < 5) ++sums->correct_of_five;
+    sums->loss_sum += LogSumExp(row, classes) - row[label];
+    row += classes;
+  }
+}
+
 Evaluation Judge(std::vector<float> logits, const std::vector<int64_t>& labels) {
   Evaluation e;
   if (labels.empty()) return e;
-  e.images = labels.size();
-  e.classes = logits.size() / labels.size();
+  Add(logits.data(), logits.size() / labels.size(), labels, &e);
   e.logits = std::move(logits);
-  for (size_t i = 0; i < e.images; ++i) {
-    const float* row = e.logits.data() + i * e.classes;
-    if (e.Class(i) == static_cast<size_t>(labels[i])) ++e.correct;
-    e.loss += LogSumExp(row, e.classes) - row[labels[i]];
-  }
-  e.loss /= static_cast<double>(e.images);
   return e;
 }
 
@@ -57,33 +75,48 @@ Agreement Compare(const Evaluation& a, const Evaluation& b) {
   return result;
 }
 
-Evaluation Evaluate(const TrainerModel& model, int width, const Samples& samples,
-                    const Preprocessing& preprocessing,
-                    const std::function<void(size_t done)>& progress, Share share) {
-  return Evaluate(model, width, samples, Batcher(samples, preprocessing, model.device()), progress,
-                  share);
+// Logits [n, classes] of one batch at one width, on the CPU.
+static at::Tensor Logits(const TrainerModel& model, int width, const at::Tensor& images) {
+  const at::Tensor input = images.to(model.device(), model.type());
+  return Execute(model, input, {Mode::kEval, width}).to(at::kCPU, at::kFloat).contiguous();
 }
 
 Evaluation Evaluate(const TrainerModel& model, int width, const Samples& samples,
-                    const Batcher& batcher, const std::function<void(size_t done)>& progress,
-                    Share share) {
+                    const Preprocessing& preprocessing,
+                    const std::function<void(size_t done)>& progress) {
   at::NoGradGuard no_grad;
-  std::vector<at::Tensor> logits;
-  std::vector<int64_t> labels;
+  const Batcher batcher(samples, preprocessing, model.device());
+  const size_t batch = BatchSize(samples, model.device());
+  std::vector<float> all;
+  for (size_t first = 0; first < samples.size(); first += batch) {
+    const size_t count = std::min(batch, samples.size() - first);
+    const at::Tensor logits = Logits(model, width, batcher.Images(first, count));
+    const float* data = logits.data_ptr<float>();
+    all.insert(all.end(), data, data + logits.numel());
+    progress(first + count);
+  }
+  return Judge(std::move(all), samples.labels);
+}
+
+std::vector<Evaluation> EvaluateWidths(const TrainerModel& model, const std::vector<int>& widths,
+                                       const Samples& samples, const Batcher& batcher, Share share,
+                                       const std::function<bool()>& go_on) {
+  at::NoGradGuard no_grad;
+  std::vector<Evaluation> results(widths.size());
   const size_t batch = BatchSize(samples, model.device());
   const size_t step = batch * static_cast<size_t>(share.parts);
   for (size_t first = batch * static_cast<size_t>(share.part); first < samples.size();
        first += step) {
+    if (!go_on()) return {};
     const size_t count = std::min(batch, samples.size() - first);
-    const at::Tensor input = batcher.Images(first, count).to(model.device(), model.type());
-    logits.push_back(Execute(model, input, {Mode::kEval, width}));
-    labels.insert(labels.end(), samples.labels.begin() + static_cast<ptrdiff_t>(first),
-                  samples.labels.begin() + static_cast<ptrdiff_t>(first + count));
-    progress(first + count);
+    const at::Tensor images = batcher.Images(first, count);
+    for (size_t i = 0; i < widths.size(); ++i) {
+      const at::Tensor logits = Logits(model, widths[i], images);
+      Add(logits.data_ptr<float>(), static_cast<size_t>(logits.size(1)),
+          std::span(samples.labels).subspan(first, count), &results[i]);
+    }
   }
-  if (logits.empty()) return {};
-  const at::Tensor all = at::cat(logits).to(at::kCPU, at::kFloat).contiguous();
-  return Judge({all.data_ptr<float>(), all.data_ptr<float>() + all.numel()}, labels);
+  return results;
 }
 
 }  // namespace lbrt

@@ -80,7 +80,7 @@ struct Plan {
 struct Scaled {
   at::Tensor x;
   double scale = 1;
-  at::Tensor factor;  // of one element; undefined: 1
+  at::Tensor factor = {};  // of one element; undefined: 1
 };
 
 class Forward {
@@ -95,6 +95,7 @@ class Forward {
         random_(execution.random),
         update_statistics_(execution.update_statistics),
         precision_(execution.precision),
+        watch_(execution.watch),
         values_(network_.nodes.size()) {
     for (const Node& node : network_.nodes)
       if (node.kind == NodeKind::kConv || node.kind == NodeKind::kLinear) last_layer_ = &node;
@@ -115,6 +116,7 @@ class Forward {
       } else {
         values_[i] = Evaluate(node);
       }
+      if (watch_) watch_(node, values_[i].x);
       Release(node);
     }
     return Real(network_.output);
@@ -157,6 +159,7 @@ class Forward {
   Random* random_;
   bool update_statistics_;
   Precision precision_;
+  std::function<void(const Node&, const at::Tensor&)> watch_;
   const Node* last_layer_ = nullptr;
   std::vector<Scaled> values_;
 };

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
+
 #include "trainer/model.h"
 #include "trainer/precision.h"
 #include "trainer/random.h"
@@ -21,6 +23,8 @@ struct Execution {
   bool update_statistics = true;  // kTrain: the running ones
   bool fuse = true;  // kTrain: batch norms with what follows them; false to compare with that
   Precision precision = Precision::kFp32;
+  // Told each node's result, in order, but of nodes that a fused function has taken in.
+  std::function<void(const Node&, const at::Tensor&)> watch = {};
 };
 
 // input [n, c, h, w] of the model's type and device -> logits [n, classes].

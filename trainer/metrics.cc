@@ -15,9 +15,11 @@ std::string Header(const EpochResult& r) {
       "epoch,lr,tau,train_loss,train_accuracy,test_loss,test_accuracy,complexity,seconds,"
       "images_per_second,data_share";
   for (const WidthResult& w : r.widths) {
-    if (w.width == 0) continue;
-    for (const char* name : {"train_loss", "test_loss", "test_accuracy"})
-      text += "," + std::string(name) + "_w" + std::to_string(w.width);
+    const std::string of = w.width == 0 ? "" : "_w" + std::to_string(w.width);
+    if (w.width != 0)
+      for (const char* name : {"train_loss", "test_loss", "test_accuracy"})
+        text += "," + std::string(name) + of;
+    if (w.test_top5) text += ",test_top5" + of;
   }
   return text + "\n";
 }
@@ -29,9 +31,13 @@ std::string Line(const EpochResult& r) {
                 r.complexity, r.seconds, r.images_per_second, r.data_share);
   std::string text = line;
   for (const WidthResult& w : r.widths) {
-    if (w.width == 0) continue;
-    std::snprintf(line, sizeof line, ",%.6f,%.6f,%.3f", w.train_loss, w.test_loss,
-                  w.test_accuracy);
+    if (w.width != 0) {
+      std::snprintf(line, sizeof line, ",%.6f,%.6f,%.3f", w.train_loss, w.test_loss,
+                    w.test_accuracy);
+      text += line;
+    }
+    if (!w.test_top5) continue;
+    std::snprintf(line, sizeof line, ",%.3f", *w.test_top5);
     text += line;
   }
   return text + "\n";

@@ -1,6 +1,7 @@
 // What an epoch of a training run was like, and metrics.csv, which holds a line of it for each.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@ namespace lbrt {
 struct WidthResult {
   int width = 0;  // 0: a network without widths
   double train_loss = 0, test_loss = 0, test_accuracy = 0;
+  std::optional<double> test_top5;  // percent; of 100 classes and more
 };
 
 struct EpochResult {

@@ -15,7 +15,7 @@ struct BatchNormTensors {
   at::Tensor running_mean, running_var;  // [c], updated in place
   double eps = 1e-5;
   double momentum = 0.1;
-  at::Tensor scale;         // of one element: x is multiplied by it first; undefined: 1
+  at::Tensor scale = {};    // of one element: x is multiplied by it first; undefined: 1
   bool bf16_codes = false;  // kClippedRound returns bf16
 };
 

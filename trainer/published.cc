@@ -1,5 +1,8 @@
 #include "trainer/published.h"
 
+#include <algorithm>
+#include <string_view>
+
 namespace lbrt {
 namespace {
 
@@ -189,17 +192,31 @@ constexpr PublishedRow kRows[] = {
      "--init ALEXNET.pt"},
 };
 
+// Those of trainer/recipes, by name.
+constexpr struct {
+  std::string_view name, text;
+} kRecipes[] = {
+#include "recipes.inc"
+};
+
+bool SameNode(const Node& a, const Node& b) {
+  return a.kind == b.kind && a.name == b.name && a.channels == b.channels && a.height == b.height &&
+         a.width == b.width && a.weights == b.weights && a.activations == b.activations &&
+         a.alpha == b.alpha && a.per_width == b.per_width && a.probability == b.probability;
+}
+
+bool TrainsTheSame(const Recipe& a, const Recipe& b) {
+  if (a.network != b.network || a.preprocessing.mean != b.preprocessing.mean ||
+      a.preprocessing.std != b.preprocessing.std)
+    return false;
+  const Network x = a.Build(), y = b.Build();
+  return x.widths == y.widths && std::ranges::equal(x.nodes, y.nodes, SameNode) &&
+         (x.widths.size() < 2 || a.targets == b.targets);
+}
+
 }  // namespace
 
 std::span<const PublishedRow> PublishedRows() { return kRows; }
-
-std::vector<std::pair<std::string, std::string>> PublishedFiguresOf(const std::string& network) {
-  std::vector<std::pair<std::string, std::string>> figures;
-  for (const PublishedRow& row : kRows)
-    if (network == std::string(row.system) + "/" + row.model && std::string("-") != row.figure)
-      figures.emplace_back(std::string(row.data) + ", " + row.what, row.figure);
-  return figures;
-}
 
 std::string CommandOf(const PublishedRow& row) {
   std::string command = std::string("lbtrain --recipe trainer/recipes/") + row.recipe + ".toml";
@@ -208,8 +225,20 @@ std::string CommandOf(const PublishedRow& row) {
   return command;
 }
 
-Recipe RecipeOf(const PublishedRow& row, const std::string& folder) {
-  return ParseRecipeFlags(row.flags).Read(folder + "/" + row.recipe + ".toml");
+Recipe RecipeOf(const PublishedRow& row) {
+  const auto recipe = std::ranges::find(kRecipes, row.recipe, [](const auto& r) { return r.name; });
+  return ParseRecipeFlags(row.flags).Parse(std::string(recipe->text),
+                                           std::string(row.recipe) + ".toml");
+}
+
+std::vector<const PublishedRow*> RowsOf(const Recipe& recipe) {
+  std::vector<const PublishedRow*> rows;
+  for (const PublishedRow& row : kRows)
+    if (std::string_view(row.figure) != "-" &&
+        recipe.network == std::string(row.system) + "/" + row.model &&
+        TrainsTheSame(RecipeOf(row), recipe))
+      rows.push_back(&row);
+  return rows;
 }
 
 }  // namespace lbrt

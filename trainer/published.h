@@ -4,7 +4,6 @@
 
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "trainer/recipe.h"
@@ -26,12 +25,14 @@ struct PublishedRow {
 };
 
 std::span<const PublishedRow> PublishedRows();
-// Those of a network that have a figure: what it is of, and the figure.
-std::vector<std::pair<std::string, std::string>> PublishedFiguresOf(const std::string& network);
-
 // "lbtrain --recipe trainer/recipes/... FLAGS", without --data and --out.
 std::string CommandOf(const PublishedRow& row);
-// The recipe with its flags, from `folder`.
-Recipe RecipeOf(const PublishedRow& row, const std::string& folder);
+// The recipe with its flags.
+Recipe RecipeOf(const PublishedRow& row);
+
+// The rows that have a figure and train what `recipe` does: the same network with the same
+// quantizers, widths and targets, on images of the same size and normalisation. What a row starts
+// from (--init, --teacher) no recipe says, so there may be several.
+std::vector<const PublishedRow*> RowsOf(const Recipe& recipe);
 
 }  // namespace lbrt

@@ -19,7 +19,7 @@ struct NoRectifier {
 template <typename T>
 struct Relu {
   static constexpr bool kOfInput = false;
-  LBRT_DEVICE T Value(T z) const { return z > 0 ? z : T{0}; }
+  LBRT_DEVICE T Value(T z) const { return z <= 0 ? T{0} : z; }  // what is no number stays none
   LBRT_DEVICE T Passed(T grad, T y) const { return y > 0 ? grad : T{0}; }
 };
 template <typename T>

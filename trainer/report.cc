@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <sstream>
 
@@ -12,6 +13,8 @@
 #include "network/architecture.h"
 #include "network/bits.h"
 #include "trainer/published.h"
+#include "trainer/run.h"
+#include "trainer/search.h"
 
 namespace lbrt {
 namespace {
@@ -73,8 +76,9 @@ struct Curve {
   const std::vector<double>* values;
 };
 
-constexpr const char* kColours[] = {"#1f6fb4", "#d1495b", "#3a7d44",
-                                    "#8d5a97", "#c77d1e", "#444444"};
+// As many as a network can have widths.
+constexpr const char* kColours[] = {"#1f6fb4", "#d1495b", "#3a7d44", "#8d5a97", "#c77d1e",
+                                    "#444444", "#17a2a2", "#b8860b", "#e377c2"};
 
 // The distance of grid lines: 1, 2 or 5 times a power of ten, about five of them.
 double GridStep(double range) {
@@ -84,13 +88,12 @@ double GridStep(double range) {
   return 10 * power;
 }
 
-// Lines over the epochs, as SVG.
-std::string Chart(const std::string& title, const std::vector<Curve>& curves) {
+// Lines over the epochs, of which `epochs` has the numbers from 0 on, as SVG.
+std::string Chart(const std::string& title, const std::vector<Curve>& curves,
+                  const std::vector<double>& epochs) {
   constexpr double kWidth = 640, kHeight = 300, kLeft = 56, kRight = 16, kTop = 16, kBottom = 36;
   double low = 1e300, high = -1e300;
-  size_t epochs = 1;
   for (const Curve& c : curves) {
-    epochs = std::max(epochs, c.values->size());
     for (const double v : *c.values) {
       if (!std::isfinite(v)) continue;
       low = std::min(low, v);
@@ -101,10 +104,9 @@ std::string Chart(const std::string& title, const std::vector<Curve>& curves) {
   const double step = GridStep(high - low);
   low = std::floor(low / step) * step;
   high = std::ceil(high / step) * step;
-  const auto x = [&](size_t epoch) {
-    const double last = std::max(1.0, static_cast<double>(epochs) - 1);
-    const double part = static_cast<double>(epoch) / last;
-    return kLeft + part * (kWidth - kLeft - kRight);
+  const double first = epochs.front(), all = std::max(1.0, epochs.back() - first);
+  const auto x = [&](double epoch) {
+    return kLeft + (epoch - first) / all * (kWidth - kLeft - kRight);
   };
   const auto y = [&](double v) {
     return kTop + (high - v) / (high - low) * (kHeight - kTop - kBottom);
@@ -118,15 +120,15 @@ std::string Chart(const std::string& title, const std::vector<Curve>& curves) {
     svg << "<line class=\"grid\" x1=\"" << kLeft << "\" x2=\"" << kWidth - kRight << "\" y1=\""
         << y(v) << "\" y2=\"" << y(v) << "\"/><text x=\"" << kLeft - 8 << "\" y=\"" << y(v) + 4
         << "\" text-anchor=\"end\">" << Fixed(v, decimals) << "</text>\n";
-  svg << "<text x=\"" << kLeft << "\" y=\"" << kHeight - 12 << "\">1</text><text x=\""
-      << kWidth - kRight << "\" y=\"" << kHeight - 12 << "\" text-anchor=\"end\">epoch " << epochs
-      << "</text>\n";
+  svg << "<text x=\"" << kLeft << "\" y=\"" << kHeight - 12 << "\">" << Fixed(first + 1, 0)
+      << "</text><text x=\"" << kWidth - kRight << "\" y=\"" << kHeight - 12
+      << "\" text-anchor=\"end\">epoch " << Fixed(epochs.back() + 1, 0) << "</text>\n";
   for (size_t i = 0; i < curves.size(); ++i) {
     const char* colour = kColours[i % std::size(kColours)];
     svg << "<polyline stroke=\"" << colour << "\" points=\"";
     for (size_t e = 0; e < curves[i].values->size(); ++e)
       if (std::isfinite((*curves[i].values)[e]))
-        svg << Fixed(x(e), 1) << "," << Fixed(y((*curves[i].values)[e]), 1) << " ";
+        svg << Fixed(x(epochs[e]), 1) << "," << Fixed(y((*curves[i].values)[e]), 1) << " ";
     svg << "\"/>\n";
   }
   svg << "</svg>\n<p class=\"key\">";
@@ -137,13 +139,14 @@ std::string Chart(const std::string& title, const std::vector<Curve>& curves) {
   return svg.str();
 }
 
-// The curves whose columns begin with `prefix`, e.g. test_accuracy and its widths.
+// The curves whose columns begin with `prefix`, e.g. test_accuracy and its widths; none without.
 std::vector<Curve> Curves(const Metrics& metrics, const std::string& prefix) {
   std::vector<Curve> curves;
   for (const std::string& name : metrics.names)
     if (name.starts_with(prefix + "_w"))
       curves.push_back({name.substr(prefix.size() + 2) + " bits", &metrics.at(name)});
-  if (curves.empty()) curves.push_back({"test", &metrics.at(prefix)});
+  if (curves.empty() && metrics.columns.count(prefix))
+    curves.push_back({"test", &metrics.at(prefix)});
   return curves;
 }
 
@@ -154,21 +157,36 @@ std::string Row(const std::vector<std::string>& cells, const char* tag = "td") {
   return row + "</tr>\n";
 }
 
+// What was published of curve number `i` of `n`, the widest width first.
+std::string FigureOf(const std::string& figures, size_t i, size_t n) {
+  std::istringstream words(figures);
+  const std::vector<std::string> each{std::istream_iterator<std::string>(words), {}};
+  return n > 1 && each.size() == n ? each[n - 1 - i] : figures;
+}
+
 // Best and last of every accuracy, beside what was published. The best epoch is chosen by the
 // widest width, as the published checkpoints are.
 std::string Accuracies(const Metrics& metrics, const PublishedFigures& published) {
   const std::vector<double>& widest = metrics.at("test_accuracy");
-  const auto best = std::max_element(widest.begin(), widest.end()) - widest.begin();
-  std::string table =
-      "<table>\n" + Row({"test accuracy, percent", "last epoch", "best epoch"}, "th");
-  for (const Curve& c : Curves(metrics, "test_accuracy"))
-    table += Row({c.name, Fixed(c.values->back(), 2),
-                  Fixed((*c.values)[static_cast<size_t>(best)], 2)});
-  table += "</table>\n<p>The best epoch is number " + std::to_string(best + 1) + ".</p>\n";
-  if (published.empty()) return table;
-  table += "<table>\n" + Row({"published", "percent"}, "th");
-  for (const auto& [what, figure] : published) table += Row({what, figure});
-  return table + "</table>\n";
+  const auto best =
+      static_cast<size_t>(std::max_element(widest.begin(), widest.end()) - widest.begin());
+  std::vector<std::string> head = {"test accuracy, percent", "last epoch", "best epoch"};
+  for (const auto& [what, figure] : published) head.push_back("published: " + what);
+  std::string table = "<table>\n" + Row(head, "th");
+  const std::vector<Curve> top1 = Curves(metrics, "test_accuracy"),
+                           top5 = Curves(metrics, "test_top5");
+  for (size_t i = 0; i < top1.size(); ++i) {
+    const auto cell = [&](size_t epoch) {
+      std::string text = Fixed((*top1[i].values)[epoch], 2);
+      if (!top5.empty()) text += "/" + Fixed((*top5[i].values)[epoch], 2);
+      return text;
+    };
+    std::vector<std::string> row = {top1[i].name, cell(widest.size() - 1), cell(best)};
+    for (const auto& [what, figure] : published) row.push_back(FigureOf(figure, i, top1.size()));
+    table += Row(row);
+  }
+  return table + "</table>\n<p>" + (top5.empty() ? "" : "Top-1/top-5. ") +
+         "The best epoch is number " + Fixed(metrics.at("epoch")[best] + 1, 0) + ".</p>\n";
 }
 
 // Bits of each quantized layer, as bars.
@@ -190,7 +208,9 @@ std::string Allocation(const Checkpoint& checkpoint, const Network& network) {
     };
     table += "<tr><td>" + Escaped(conv.name) + "</td>" + bar(w) + bar(a) + "</tr>\n";
   }
-  return table + "</table>\n";
+  table += "</table>\n";
+  if (search) table += "<pre>" + Escaped(ArchitectureTable(network, checkpoint.state)) + "</pre>\n";
+  return table;
 }
 
 bool HasBitsOfItsOwn(const Network& network) {
@@ -230,19 +250,25 @@ std::string ReportHtml(const Checkpoint& checkpoint, const std::string& metrics_
       std::to_string(seconds.size()) + " epochs in " + Fixed(total / 60, 1) + " minutes, " +
       Fixed(metrics.at("images_per_second").back(), 0) + " images a second.</p>\n";
   html += Accuracies(metrics, published);
-  html += Chart("Test accuracy, percent", Curves(metrics, "test_accuracy"));
-  html += Chart("Test loss", Curves(metrics, "test_loss"));
-  html += Chart("Training loss", Curves(metrics, "train_loss"));
-  html += Chart("Learning rate", {{"learning rate", &metrics.at("lr")}});
+  const auto chart = [&](const char* title, const std::vector<Curve>& curves) {
+    html += Chart(title, curves, metrics.at("epoch"));
+  };
+  chart("Test accuracy, percent", Curves(metrics, "test_accuracy"));
+  chart("Test loss", Curves(metrics, "test_loss"));
+  chart("Training loss", Curves(metrics, "train_loss"));
+  chart("Learning rate", {{"learning rate", &metrics.at("lr")}});
   if (metrics.at("complexity").back() > 0)
-    html += Chart("Complexity, normalised", {{"complexity", &metrics.at("complexity")}});
+    chart("Complexity, normalised", {{"complexity", &metrics.at("complexity")}});
   if (HasBitsOfItsOwn(network)) html += Allocation(checkpoint, network);
   return html + "<h2>Recipe</h2>\n<pre>" + Escaped(text("recipe")) + "</pre>\n</body></html>\n";
 }
 
 void WriteReport(const std::string& folder) {
   const Checkpoint checkpoint = ReadCheckpoint(folder + "/last.pt");
-  const PublishedFigures published = PublishedFiguresOf(NetworkOf(checkpoint, "").name);
+  PublishedFigures published;
+  for (const PublishedRow* row : RowsOf(RecipeOf(checkpoint, folder + "/last.pt")))
+    if (std::string_view(row->what) != "search")  // whose figure is none of accuracy
+      published.emplace_back(row->what, row->figure);
   const std::vector<uint8_t> metrics = ReadFile(folder + "/metrics.csv");
   AtomicFile file(folder + "/report.html");
   file.Write(ReportHtml(checkpoint, std::string(metrics.begin(), metrics.end()), published));

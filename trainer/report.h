@@ -10,8 +10,8 @@
 
 namespace lbrt {
 
-// Published accuracies to stand beside: what they are of ("4 bit, recursive") and the figure as
-// published.
+// Published accuracies to stand beside: what they are of ("vanilla") and the figure as published,
+// of several widths from the narrowest on.
 using PublishedFigures = std::vector<std::pair<std::string, std::string>>;
 
 // From the run's last checkpoint and the text of its metrics.csv. Throws InputError for metrics
@@ -19,7 +19,8 @@ using PublishedFigures = std::vector<std::pair<std::string, std::string>>;
 std::string ReportHtml(const Checkpoint& checkpoint, const std::string& metrics,
                        const PublishedFigures& published);
 
-// Writes `folder`/report.html from its last.pt and metrics.csv.
+// Writes `folder`/report.html from its last.pt and metrics.csv, beside what was published of such
+// a network (RowsOf in trainer/published.h).
 void WriteReport(const std::string& folder);
 
 }  // namespace lbrt

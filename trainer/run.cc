@@ -48,6 +48,7 @@ std::vector<int> Descending(const Network& network) {
 struct Sums {
   std::vector<at::Tensor> losses;  // double, of each width, times images
   at::Tensor correct;              // int64
+  at::Tensor complexity;           // of a search, the last step's; else undefined
 
   void Add(const StepResult& step, size_t images) {
     for (size_t i = 0; i < step.losses.size(); ++i) {
@@ -58,6 +59,7 @@ struct Sums {
         losses[i] = losses[i] + loss;
     }
     correct = correct.defined() ? correct + step.correct : step.correct;
+    complexity = step.complexity;
   }
 };
 
@@ -138,6 +140,8 @@ class Run {
     order_seed_ = static_cast<uint64_t>(Integer(checkpoint, "order_seed"));
     sums_.correct = at::scalar_tensor(Integer(checkpoint, "correct"), at::kLong)
                         .to(model_.device());
+    if (checkpoint.numbers.count("complexity"))
+      sums_.complexity = at::scalar_tensor(checkpoint.numbers.at("complexity"), at::kDouble);
     for (size_t i = 0; i < widths_.size(); ++i) {
       const auto loss = checkpoint.numbers.find("loss_sum_" + std::to_string(i));
       if (loss == checkpoint.numbers.end())
@@ -202,6 +206,11 @@ class Run {
     const Network& network = model_.network();
     const Node& input = network.nodes.front();
     Dataset train = OpenDataset({options_.data}, Split::kTrain);
+    if (train.whole)
+      throw InputError(
+          options_.data,
+          "has no test images apart from the training images, expected train/ and val/ "
+          "below it, or a public data set's files of both");
     labels_ = Labels(train, network);
     train_ = Prepare(std::move(train), recipe_.preprocessing, input.height, input.width,
                      network.classes(), 0);
@@ -209,7 +218,7 @@ class Run {
                     input.width, network.classes(), 0);
     if (train_.size() < 2)
       throw InputError(options_.data, "holds one training image, expected more");
-    if (position_ >= train_.size())
+    if (position_ > train_.size())
       throw InputError(options_.resume, "is at image " + std::to_string(position_) +
                                             ", the data has " + std::to_string(train_.size()));
     batcher_.emplace(train_, recipe_.preprocessing, model_.device());
@@ -230,14 +239,12 @@ class Run {
       r.tau = RecuTau(recipe_.tau_min, recipe_.tau_max, epoch_, recipe_.rate.epochs);
       SetTau(model_, r.tau);
     }
-    if (!Steps(r)) {
+    if (!Steps(r) || !Test(r)) {
       Save(CheckpointAt(/*within_epoch=*/true), /*best=*/false);
       return false;
     }
-    TakeStatistics();
-    for (WidthResult& w : r.widths) Test(w);
-    r.test_loss = r.widths[0].test_loss;
-    r.test_accuracy = r.widths[0].test_accuracy;
+    sums_ = Sums();
+    position_ = 0;
     const bool best = best_epoch_ == 0 || r.test_accuracy > best_accuracy_;
     if (best) {
       best_accuracy_ = r.test_accuracy;
@@ -245,7 +252,9 @@ class Run {
     }
     r.best_accuracy = best_accuracy_;
     r.seconds = Seconds(start);
-    r.whole_seconds = r.seconds + static_cast<double>(done_before) / r.images_per_second;
+    r.whole_seconds = r.seconds;
+    if (r.images_per_second > 0)
+      r.whole_seconds += static_cast<double>(done_before) / r.images_per_second;
     Finish(r, best);
     events_.epoch(r);
     return !AnyStops() || epoch_ + 1 == recipe_.rate.epochs;
@@ -265,20 +274,47 @@ class Run {
       peers_->Broadcast(model_.at(tensor.name));
   }
 
-  // Each process evaluates its share.
-  void Test(WidthResult& w) const {
-    Evaluation test =
-        Evaluate(model_, w.width, test_, *test_batcher_, [](size_t) {}, {rank_, processes_});
-    if (peers_ != nullptr) {
-      const double images = static_cast<double>(test.images);
-      const at::Tensor sums = peers_->Sum(at::tensor(
-          {images, static_cast<double>(test.correct), test.loss * images}, at::kDouble));
-      test.images = static_cast<size_t>(sums[0].item<double>());
-      test.correct = static_cast<size_t>(sums[1].item<double>());
-      test.loss = sums[2].item<double>() / sums[0].item<double>();
+  // Each process evaluates its share. False: a signal came first.
+  bool Test(EpochResult& r) {
+    TakeStatistics();
+    const auto go_on = [&] { return peers_ != nullptr || !events_.stop(); };
+    std::vector<Evaluation> tests =
+        EvaluateWidths(model_, widths_, test_, *test_batcher_, {rank_, processes_}, go_on);
+    if (tests.empty()) return false;
+    for (size_t i = 0; i < tests.size(); ++i) {
+      Evaluation& test = tests[i];
+      if (peers_ != nullptr) AddPeers(test);
+      WidthResult& w = r.widths[i];
+      w.test_loss = test.loss();
+      w.test_accuracy = test.accuracy();
+      if (model_.network().classes() >= static_cast<int>(kTop5Classes)) w.test_top5 = test.top5();
+      if (!std::isfinite(w.test_loss)) RefuseWeights();
     }
-    w.test_loss = test.loss;
-    w.test_accuracy = test.accuracy();
+    r.test_loss = r.widths[0].test_loss;
+    r.test_accuracy = r.widths[0].test_accuracy;
+    return true;
+  }
+
+  void AddPeers(Evaluation& test) const {
+    const at::Tensor sums =
+        peers_->Sum(at::tensor({static_cast<double>(test.images), static_cast<double>(test.correct),
+                                static_cast<double>(test.correct_of_five), test.loss_sum},
+                               at::kDouble));
+    test.images = static_cast<size_t>(sums[0].item<double>());
+    test.correct = static_cast<size_t>(sums[1].item<double>());
+    test.correct_of_five = static_cast<size_t>(sums[2].item<double>());
+    test.loss_sum = sums[3].item<double>();
+  }
+
+  // The last step's update, which no loss of the epoch has seen.
+  [[noreturn]] void RefuseWeights() const {
+    std::string first;
+    for (const TensorSpec& tensor : model_.network().tensors)
+      if (first.empty() && !at::isfinite(model_.at(tensor.name)).all().item<bool>())
+        first = tensor.name;
+    throw InputError("epoch " + std::to_string(epoch_ + 1) + ", test images",
+                     "the loss is not finite" + (first.empty() ? "" : ", nor is " + first) +
+                         "; a lower lr may help");
   }
 
   // The order of the images and each image's augmentation follow from one number an epoch, so a
@@ -288,12 +324,11 @@ class Run {
     Random order_random(order_seed_);
     std::vector<uint32_t> order = ShuffledOrder(train_.size(), order_random);
     const size_t all = order.size();
+    const Clock::time_point start = Clock::now();
     batcher_->Start(std::move(order), shares_.Positions(position_, all), recipe_.augment,
                     order_random.Next());
-    const Clock::time_point start = Clock::now();
+    double data_seconds = Seconds(start);
     const size_t first = position_;
-    double data_seconds = 0;
-    StepResult step;
     while (position_ < all) {
       const size_t count = shares_.Batch(all - position_);
       const Clock::time_point data_start = Clock::now();
@@ -304,19 +339,21 @@ class Run {
         at::NoGradGuard no_grad;
         batch.teacher_logits = Execute(*teacher_, batch.input, {});
       }
-      step = TrainStep(model_, optimizers_, batch, Options(r.lr));
       ++steps_;
-      CheckFinite(step);
+      const bool last = position_ + count == all;
+      const StepOptions options = Options(r.lr, last);
+      const StepResult step = TrainStep(model_, optimizers_, batch, options);
+      unread_.emplace_back(position_ / static_cast<size_t>(recipe_.batch) + 1, step.total);
+      if (options.keep_finite) CheckFinite(batch, options);
       sums_.Add(step, count);
       position_ += count;
       events_.step(epoch_, position_, all);
-      if (position_ < all && Stops(step)) return false;
+      if (!last && Stops(step)) return false;
     }
+    Report(r);  // waits for the device
     const double seconds = Seconds(start);
     r.images_per_second = static_cast<double>(all - first) / seconds;
     r.data_share = data_seconds / seconds;
-    if (step.complexity.defined()) r.complexity = step.complexity.item<double>();
-    Report(r);
     return true;
   }
 
@@ -324,7 +361,7 @@ class Run {
     return peers_ != nullptr ? Looks() && step.stop.item<double>() > 0 : events_.stop();
   }
 
-  StepOptions Options(double lr) {
+  StepOptions Options(double lr, bool last) {
     StepOptions options;
     options.lr = lr;
     options.targets = recipe_.targets;
@@ -337,10 +374,11 @@ class Run {
     options.peers = peers_;
     options.graph = graph_ ? &*graph_ : nullptr;
     options.stop = events_.stop();
+    options.keep_finite = last || Looks();
     return options;
   }
 
-  // The sums of the whole epoch as means; clears them.
+  // The sums of the whole epoch as means.
   void Report(EpochResult& r) {
     const double images = static_cast<double>(train_.size());
     for (size_t i = 0; i < widths_.size(); ++i) {
@@ -350,8 +388,7 @@ class Run {
       r.train_loss += w.train_loss;
     }
     r.train_accuracy = 100.0 * static_cast<double>(sums_.correct.item<int64_t>()) / images;
-    sums_ = Sums();
-    position_ = 0;
+    if (sums_.complexity.defined()) r.complexity = sums_.complexity.item<double>();
   }
 
   // Reading a number waits for a GPU; there, not every step is looked at.
@@ -360,21 +397,17 @@ class Run {
     return model_.device().is_cpu() || steps_ % kEvery == 0;
   }
 
-  void CheckFinite(const StepResult& step) {
-    if (!Looks()) return;
-    if (std::isfinite(step.total.item<double>())) return;
-    std::string layer;
-    for (const std::string& name : model_.parameters()) {
-      const at::Tensor gradient = model_.at(name).grad();
-      const bool good = at::isfinite(model_.at(name)).all().item<bool>();
-      if (good && (!gradient.defined() || at::isfinite(gradient).all().item<bool>())) continue;
-      layer = name;
-      break;
+  // Of the steps since the last look. A step that is looked at leaves the weights as they were
+  // where its loss is not finite, so that the layer can be found.
+  void CheckFinite(const Batch& batch, const StepOptions& options) {
+    for (const auto& [step, total] : unread_) {
+      if (std::isfinite(total.item<double>())) continue;
+      const std::string layer = FirstNotFinite(model_, batch, options);
+      throw InputError("epoch " + std::to_string(epoch_ + 1) + ", step " + std::to_string(step),
+                       "the loss is no longer finite" +
+                           (layer.empty() ? "" : ", first in " + layer) + "; a lower lr may help");
     }
-    throw InputError("epoch " + std::to_string(epoch_ + 1) + ", step at image " +
-                         std::to_string(position_),
-                     "the loss is no longer finite" +
-                         (layer.empty() ? "" : ", first in " + layer) + "; a lower lr may help");
+    unread_.clear();
   }
 
   Checkpoint CheckpointAt(bool within_epoch) const {
@@ -405,6 +438,7 @@ class Run {
     c.integers["correct"] = sums_.correct.item<int64_t>();
     for (size_t i = 0; i < sums_.losses.size(); ++i)
       c.numbers["loss_sum_" + std::to_string(i)] = sums_.losses[i].item<double>();
+    if (sums_.complexity.defined()) c.numbers["complexity"] = sums_.complexity.item<double>();
     return c;
   }
 
@@ -454,6 +488,7 @@ class Run {
   uint64_t order_seed_ = 0;  // of the epoch
   Sums sums_;                // of the epoch
   int64_t steps_ = 0;
+  std::vector<std::pair<size_t, at::Tensor>> unread_;  // losses that nobody looked at; their steps
   int64_t best_epoch_ = 0;  // a count, like "epoch"; 0: none yet
   double best_accuracy_ = 0;
 };

@@ -37,16 +37,17 @@ struct RunEvents {
   std::function<void(int epoch, size_t done, size_t total)> step;  // images of this epoch
   std::function<void(const EpochResult&)> epoch;                   // the checkpoint is written
   std::function<void(const std::string&)> note;                    // a sentence for the user
-  std::function<bool()> stop;                                      // asked after every step
+  std::function<bool()> stop;  // asked after every step and between the test's batches
 };
 
 // Trains to the recipe's last epoch and returns true, or false when `events.stop` said so: then
-// last.pt holds the position within the epoch. Each epoch adds a line to metrics.csv and replaces
-// last.pt, and best.pt when the test accuracy (of the widest width) is the highest yet; a search
-// also writes architecture.txt. With the same recipe, seed, device, thread count and data, a run
-// that was resumed ends with the same bytes as one that was not. Throws InputError; a loss that is
-// no longer finite is one, a peer that was lost another. With peers, all stop where one of them
-// asks to, and only rank 0 writes; the weights are those of one process with as many replicas.
+// last.pt holds the position within the epoch, which may be its end, before the test. Each epoch
+// adds a line to metrics.csv and replaces last.pt, and best.pt when the test accuracy (of the
+// widest width) is the highest yet; a search also writes architecture.txt. With the same recipe,
+// seed, device, thread count and data, a run that was resumed ends with the same bytes as one that
+// was not. Throws InputError; a loss that is no longer finite is one, a peer that was lost another.
+// With peers, all stop where one of them asks to, and only rank 0 writes; the weights are those of
+// one process with as many replicas.
 bool Train(const RunOptions& options, const RunEvents& events);
 
 // The recipe, seed and precision inside a checkpoint of ours; InputError for others.

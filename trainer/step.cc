@@ -1,8 +1,10 @@
 #include "trainer/step.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "images/error.h"
 #include "trainer/cuda_graph.h"
@@ -152,9 +154,25 @@ StepResult TrainStep(const TrainerModel& model, Optimizers& optimizers, const Ba
   optimizers.weights.ClearGradients();
   optimizers.architecture.ClearGradients();
   const StepResult result = Gradients(model, batch, options);
+  if (options.keep_finite && !std::isfinite(result.total.item<double>())) return result;
   optimizers.weights.Step(options.lr);
   if (!optimizers.architecture.empty()) optimizers.architecture.Step(options.lr_architecture);
   return result;
+}
+
+std::string FirstNotFinite(const TrainerModel& model, const Batch& batch,
+                           const StepOptions& options) {
+  at::NoGradGuard no_grad;
+  std::string first;
+  std::vector<int> widths = model.network().widths;
+  if (widths.empty()) widths = {0};
+  for (size_t i = widths.size(); i-- > 0 && first.empty();)
+    Execute(model, batch.input,
+            {Mode::kTrain, widths[i], /*random=*/nullptr, /*update_statistics=*/false,
+             /*fuse=*/false, options.precision, [&](const Node& node, const at::Tensor& result) {
+               if (first.empty() && !at::isfinite(result).all().item<bool>()) first = node.name;
+             }});
+  return first;
 }
 
 void SetTau(const TrainerModel& model, double tau) {

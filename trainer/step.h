@@ -47,6 +47,8 @@ struct StepOptions {
   bool stop = false;             // with peers: this process asks all to stop after this step
   bool fuse = true;  // see Execution
   Precision precision = Precision::kFp32;
+  // Reads the loss, which waits for the device; where it is not finite, the step changes no weight.
+  bool keep_finite = false;
   CudaGraph* graph = nullptr;  // one replica, no peers, no dropout: the same, captured once
 };
 
@@ -72,6 +74,11 @@ struct Optimizers {
 // what they get is the same for all: means and counts over the whole batch.
 StepResult TrainStep(const TrainerModel& model, Optimizers& optimizers, const Batch& batch,
                      const StepOptions& options);
+
+// The first node of a step's forward pass whose result is not finite, at any width; "" where all
+// are.
+std::string FirstNotFinite(const TrainerModel& model, const Batch& batch,
+                           const StepOptions& options);
 
 // Sets the tau of every layer that has one (ReCU), before each epoch.
 void SetTau(const TrainerModel& model, double tau);

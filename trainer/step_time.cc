@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <vector>
 
+#include "network/bits.h"
 #include "trainer/cuda_graph.h"
 #include "trainer/model.h"
+#include "trainer/search.h"
 #include "trainer/step.h"
 
 namespace lbrt {
@@ -21,6 +24,8 @@ double MillisecondsPerStep(const Recipe& recipe, at::Device device, Precision pr
   model.Initialise(random);
   if (recipe.tau_max > 0) SetTau(model, recipe.tau_min);
   Optimizers optimizers(model, recipe.optimizer, {});
+  std::optional<SearchCost> cost;
+  if (IsSearch(model.network())) cost.emplace(model, nullptr);
   const Node& input = model.network().nodes.front();
   Batch batch;
   batch.input = at::randn({recipe.batch, input.channels, input.height, input.width})
@@ -29,6 +34,10 @@ double MillisecondsPerStep(const Recipe& recipe, at::Device device, Precision pr
   batch.labels = at::randint(model.network().classes(), {recipe.batch}, at::kLong).to(device);
   StepOptions options;
   options.lr = recipe.rate.At(0);
+  options.targets = recipe.targets;
+  options.random = &random;
+  options.cd = recipe.cd;
+  options.cost = cost ? &*cost : nullptr;
   options.fuse = fuse;
   options.precision = precision;
   CudaGraph graph;
