@@ -243,7 +243,10 @@ int RepeatCommand(const Flags& flags, const Peers* peers) {
     one.out = flags.out + folder;
     if (!flags.resume.empty()) {
       one.resume = flags.resume + folder + "/last.pt";
-      if (!std::filesystem::exists(one.resume)) one.resume.clear();
+      if (std::filesystem::exists(one.resume))
+        one.init.clear();
+      else
+        one.resume.clear();
     }
     RunOptions options = Options(one);
     options.peers = peers;
@@ -266,6 +269,8 @@ int RepeatCommand(const Flags& flags, const Peers* peers) {
 int TrainCommand(const Flags& flags) {
   if (flags.repeat > 1 && flags.recipe.empty())
     throw UsageError("--repeat needs --recipe, also with --resume");
+  if (flags.repeat == 1 && !flags.resume.empty() && !flags.init.empty())
+    throw UsageError("--init is for a run's start, expected no --resume");
   RunOptions options;
   if (flags.repeat == 1) options = Options(flags);
   const Launch launch = LaunchFrom([](const char* name) { return std::getenv(name); });

@@ -1,6 +1,5 @@
 // images/: labelled images from class folders, CIFAR, SVHN and IDX files and NumPy arrays.
 #include <gtest/gtest.h>
-#include <matio.h>
 #include <zlib.h>
 
 #include <cmath>
@@ -12,6 +11,7 @@
 #include "images/npy.h"
 #include "images/write.h"
 #include "tests/image_files.h"
+#include "tests/mat_files.h"
 
 namespace lbrt {
 namespace {
@@ -181,38 +181,6 @@ TEST_F(TinyImageNetTest, TablesThatDoNotFitAreRefused) {
 }
 
 // --- SVHN ------------------------------------------------------------------------------------
-
-struct MatVariable {
-  std::string name;
-  matio_classes type;
-  std::vector<size_t> shape;
-  Bytes data;
-};
-
-void WriteMat(const std::string& path, const std::vector<MatVariable>& variables,
-              matio_compression compression = MAT_COMPRESSION_ZLIB, mat_ft version = MAT_FT_MAT5) {
-  mat_t* file = Mat_CreateVer(path.c_str(), nullptr, version);
-  ASSERT_NE(file, nullptr);
-  for (MatVariable v : variables) {
-    const matio_types type = v.type == MAT_C_UINT8    ? MAT_T_UINT8
-                             : v.type == MAT_C_DOUBLE ? MAT_T_DOUBLE
-                                                      : MAT_T_INT16;
-    matvar_t* variable =
-        Mat_VarCreate(v.name.c_str(), v.type, type, static_cast<int>(v.shape.size()),
-                      v.shape.data(), v.data.data(), MAT_F_DONT_COPY_DATA);
-    ASSERT_EQ(Mat_VarWrite(file, variable, compression), 0);
-    Mat_VarFree(variable);
-  }
-  Mat_Close(file);
-}
-
-// Noise of another seed for each file, column by column as MATLAB keeps it.
-MatVariable SvhnImages(size_t count, uint32_t seed) {
-  return {"X", MAT_C_UINT8, {32, 32, 3, count}, Noise(count * 3072, seed)};
-}
-MatVariable SvhnLabels(const Bytes& labels) {
-  return {"y", MAT_C_UINT8, {labels.size(), 1}, labels};
-}
 
 void ExpectSvhnImage(const Dataset& data, size_t i, size_t in_file, uint32_t seed) {
   const Bytes columns = Noise((in_file + 1) * 3072, seed);

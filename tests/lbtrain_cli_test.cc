@@ -94,6 +94,56 @@ TEST_F(LbtrainTest, TrainsResumesAndEvaluates) {
   ExpectHas(eval.out, "20 images");
 }
 
+TEST_F(LbtrainTest, ARunEndsWithItsReportWhichCanBeHadBeforeToo) {
+  const std::string report = folder_ / "out/report.html";
+  const auto cell = [&] {
+    char text[64];
+    std::snprintf(text, sizeof text, "<td>test</td><td>%.2f</td>",
+                  Read("out/last.pt").numbers.at("last_accuracy"));
+    return std::string(text);
+  };
+  Trained("out");
+  ExpectHas(TextOfFile(report), cell());
+  ExpectHas(TextOfFile(report), "2 epochs in ");
+  fs::remove(report);
+  const ProgramResult again = Run({"--report", folder_ / "out"});
+  EXPECT_EQ(again.status, 0) << again.error;
+  EXPECT_EQ(again.out, report + "\n");
+  ExpectHas(TextOfFile(report), cell());
+  ExpectRefused(Run({"--report", folder_ / "nothing"}), 1, "nothing/last.pt");
+
+  // While a run is at work.
+  RunningProgram program(Command(TrainArguments("long", {"--epochs", "2000"})));
+  while (!fs::exists(folder_ / "long/last.pt"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  const ProgramResult during = Run({"--report", folder_ / "long"});
+  EXPECT_EQ(during.status, 0) << during.error;
+  ExpectHas(TextOfFile(folder_ / "long/report.html"), "Test accuracy");
+  program.Signal(SIGTERM);
+  EXPECT_EQ(program.Wait().status, 0);
+}
+
+TEST_F(LbtrainTest, AReportStandsBesideWhatWasPublishedOfSuchARun) {
+  // A published recipe, cut short to some images.
+  const std::string recipes = LBRT_SOURCE_DIR "/trainer/recipes/";
+  const ProgramResult result =
+      Run({"--recipe", recipes + "recu-resnet20-cifar10.toml", "--data", data_, "--out",
+           folder_ / "out", "--epochs", "1", "--batch", "60"});
+  ASSERT_EQ(result.status, 0) << result.error;
+  const std::string report = TextOfFile(folder_ / "out/report.html");
+  ExpectHas(report, "<th>published: vanilla</th>");
+  ExpectHas(report, "<td>87.5</td>");
+  ExpectHas(report, "<td>88.0</td>");  // fine-tuned, which the recipe does not tell apart
+}
+
+TEST_F(LbtrainTest, AFinishedRunHasNothingLeftToDo) {
+  Trained("out");
+  const ProgramResult again =
+      Run({"--resume", folder_ / "out/last.pt", "--data", data_, "--out", folder_ / "elsewhere"});
+  EXPECT_EQ(again.status, 0) << again.error;
+  ExpectHas(again.out, "out/last.pt has all its 2 epochs");
+}
+
 TEST_F(LbtrainTest, WritesLogitsOfTheFloatAndOfTheDeployedNetwork) {
   ASSERT_EQ(Train("out").status, 0);
   const std::string last = folder_ / "out/last.pt";
@@ -168,8 +218,19 @@ TEST_F(LbtrainTest, RepeatedRunsHaveAMeanAndADeviation) {
                 "3 runs, last epoch: mean %.2f %%, standard deviation %.2f\n", mean,
                 std::sqrt(squares / 2));
   ExpectHas(out, line);
-  ExpectRefused(Run({"--resume", folder_ / "out/seed-7/last.pt", "--data", data_, "--repeat", "2"}),
-                2, "--repeat");
+  ExpectRefused(Run({"--resume", folder_ / "out", "--data", data_, "--repeat", "2"}), 2,
+                "--repeat needs --recipe");
+
+  // A command that was stopped in its second run goes on: the first is there, the third anew.
+  const std::string want = TextOfFile(folder_ / "out/seed-8/last.pt");
+  fs::remove_all(folder_ / "out/seed-9");
+  ASSERT_EQ(Train("out/seed-8", {"--epochs", "1", "--seed", "8", "--batch", "30"}).status, 0);
+  EXPECT_TRUE(TextOfFile(folder_ / "out/seed-8/last.pt") == want);
+  const std::string resumed = Trained("out", {"--epochs", "1", "--repeat", "3", "--seed", "7",
+                                              "--batch", "30", "--resume", folder_ / "out"});
+  ExpectHas(resumed, "out/seed-7/last.pt has all its 1 epochs");
+  EXPECT_EQ(resumed.find("seed-9/last.pt has all"), std::string::npos);
+  ExpectHas(resumed, line);
 }
 
 TEST_F(LbtrainTest, ASearchPrintsItsArchitectureWhichTrainingTakes) {
@@ -181,6 +242,17 @@ TEST_F(LbtrainTest, ASearchPrintsItsArchitectureWhichTrainingTakes) {
   ExpectHas(found, "layers.1.skip_conv ");
   ExpectHas(found, " bits in the mean (uniform 2/2: ");
   ExpectHas(found, "found/architecture.txt: train it with --arch");
+  ExpectHas(TextOfFile(folder_ / "found/report.html"), " bits in the mean (uniform 2/2: ");
+  ExpectRefused(Run({"--eval", folder_ / "found/last.pt", "--data", data_, "--deploy"}), 1,
+                "search");
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{}, std::vector<std::string>{"--search"}}) {
+    std::vector<std::string> bench = {"--bench", recipe_, "--batch", "4"};
+    bench.insert(bench.end(), more.begin(), more.end());
+    const ProgramResult result = Run(bench);
+    EXPECT_EQ(result.status, 0) << result.error;
+    ExpectHas(result.out, "ratio");
+  }
   ExpectHas(Read("found/last.pt").text.at("recipe"), "milestones = [1]\n");
   const std::string architecture = TextOfFile(folder_ / "found/architecture.txt");
 
@@ -330,6 +402,7 @@ TEST_F(LbtrainTest, WrongUsageIsStatusTwo) {
   ExpectRefused(Run({"--recipe", recipe_, "--data", data_, "--batch", "1"}), 2, "batch");
   ExpectRefused(Run({"--recipe", recipe_, "--data", data_, "--replicas", "0"}), 2, "replicas");
   ExpectRefused(Run({"--recipe", recipe_, "--data", data_, "--device", "tpu"}), 2, "device");
+  ExpectRefused(Run({"--resume", "x.pt", "--data", data_, "--init", "y.pt"}), 2, "--init");
   ExpectRefused(Run({"--eval", "x.pt", "--data", data_, "--stem", "i8"}), 2, "--deploy");
   ExpectRefused(Run({"--eval", "x.pt", "--data", data_, "--fp32-layers", "i8"}), 2, "--deploy");
   ExpectRefused(Run({"--eval", "x.pt", "--data", data_, "--stem", "i7", "--deploy"}), 2, "stem");

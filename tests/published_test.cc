@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -40,58 +41,165 @@ std::vector<std::string> Words(const std::string& text) {
 
 // --- The list ------------------------------------------------------------------------------------
 
-// The five tables: the figures of a network, in any order.
-struct Figures {
-  const char *system, *data, *model, *figures;
+// The five tables, a row each: what it is of, and the figure.
+struct Figure {
+  const char *system, *data, *model, *what, *figure;
 };
-constexpr Figures kFigures[] = {
+constexpr Figure kFigures[] = {
     // methods.md 1.6
-    {"any-precision", "CIFAR-10", "resnet20",
-     "91.50 93.26 93.62 93.42 93.58  91.48 93.74 93.87 93.92 93.71  91.18 93.51 93.21 93.13 93.63 "
+    {"any-precision", "CIFAR-10", "resnet20", "1 bit alone", "91.50"},
+    {"any-precision", "CIFAR-10", "resnet20", "2 bit alone", "93.26"},
+    {"any-precision", "CIFAR-10", "resnet20", "4 bit alone", "93.62"},
+    {"any-precision", "CIFAR-10", "resnet20", "8 bit alone", "93.42"},
+    {"any-precision", "CIFAR-10", "resnet20", "32 bit alone", "93.58"},
+    {"any-precision", "CIFAR-10", "resnet20", "1, 2, 4, 8, 32 bit, hard",
+     "91.48 93.74 93.87 93.92 93.71"},
+    {"any-precision", "CIFAR-10", "resnet20", "1, 2, 4, 8, 32 bit, soft",
+     "91.18 93.51 93.21 93.13 93.63"},
+    {"any-precision", "CIFAR-10", "resnet20", "1, 2, 4, 8, 32 bit, recursive",
      "91.89 93.90 93.86 93.75 94.11"},
-    {"any-precision", "SVHN", "svhn",
-     "90.94 96.45 97.04 97.04 97.10  88.98 95.54 96.71 96.72 96.60  88.49 94.62 96.13 96.20 96.17 "
+    {"any-precision", "SVHN", "svhn", "1 bit alone", "90.94"},
+    {"any-precision", "SVHN", "svhn", "2 bit alone", "96.45"},
+    {"any-precision", "SVHN", "svhn", "4 bit alone", "97.04"},
+    {"any-precision", "SVHN", "svhn", "8 bit alone", "97.04"},
+    {"any-precision", "SVHN", "svhn", "32 bit alone", "97.10"},
+    {"any-precision", "SVHN", "svhn", "1, 2, 4, 8, 32 bit, hard", "88.98 95.54 96.71 96.72 96.60"},
+    {"any-precision", "SVHN", "svhn", "1, 2, 4, 8, 32 bit, soft", "88.49 94.62 96.13 96.20 96.17"},
+    {"any-precision", "SVHN", "svhn", "1, 2, 4, 8, 32 bit, recursive",
      "88.21 94.94 96.19 96.22 96.29"},
-    {"any-precision", "ImageNet", "resnet50",
-     "57.83 68.74 74.12 74.96 75.95  58.77 71.66 73.84 74.07 74.63"},
+    {"any-precision", "ImageNet", "resnet50", "1 bit alone", "57.83"},
+    {"any-precision", "ImageNet", "resnet50", "2 bit alone", "68.74"},
+    {"any-precision", "ImageNet", "resnet50", "4 bit alone", "74.12"},
+    {"any-precision", "ImageNet", "resnet50", "8 bit alone", "74.96"},
+    {"any-precision", "ImageNet", "resnet50", "32 bit alone", "75.95"},
+    {"any-precision", "ImageNet", "resnet50", "1, 2, 4, 8, 32 bit, recursive",
+     "58.77 71.66 73.84 74.07 74.63"},
     // 2.6
-    {"edmips", "ImageNet", "resnet18", "65.1/86.2 65.9/86.5 1.992 bit"},
-    {"edmips", "ImageNet", "resnet50", "70.6/89.8 72.1/90.6 2.007 bit"},
-    {"edmips", "ImageNet", "googlenet", "64.8/86.3 67.8/88.0 1.994 bit"},
-    {"edmips", "ImageNet", "inception-v3", "71.0/89.9 72.4/90.7 1.982 bit"},
+    {"edmips", "ImageNet", "resnet18", "uniform, 2 bit", "65.1/86.2"},
+    {"edmips", "ImageNet", "resnet18", "search", "1.992 bit"},
+    {"edmips", "ImageNet", "resnet18", "mixed, published bits", "65.9/86.5"},
+    {"edmips", "ImageNet", "resnet50", "uniform, 2 bit", "70.6/89.8"},
+    {"edmips", "ImageNet", "resnet50", "search", "2.007 bit"},
+    {"edmips", "ImageNet", "resnet50", "mixed, published bits", "72.1/90.6"},
+    {"edmips", "ImageNet", "googlenet", "uniform, 2 bit", "64.8/86.3"},
+    {"edmips", "ImageNet", "googlenet", "search", "1.994 bit"},
+    {"edmips", "ImageNet", "googlenet", "mixed, published bits", "67.8/88.0"},
+    {"edmips", "ImageNet", "inception-v3", "uniform, 2 bit", "71.0/89.9"},
+    {"edmips", "ImageNet", "inception-v3", "search", "1.982 bit"},
+    {"edmips", "ImageNet", "inception-v3", "mixed, published bits", "72.4/90.7"},
     // 3.5
-    {"mcdonnell", "CIFAR-100", "wrn-20-10", "80.5 ± 0.24 80.0 ± 0.26"},
+    {"mcdonnell", "CIFAR-100", "wrn-20-10", "1 bit", "80.0 ± 0.26"},
+    {"mcdonnell", "CIFAR-100", "wrn-20-10", "full precision", "80.5 ± 0.24"},
     // 4.5
-    {"recu", "CIFAR-10", "resnet18", "92.8 93.2"},
-    {"recu", "CIFAR-10", "resnet20", "87.5 88.0"},
-    {"recu", "CIFAR-10", "vgg-small", "92.2 93.3"},
-    {"recu", "ImageNet", "imagenet-resnet18", "60.98/82.57 61.20/82.93"},
-    {"recu", "ImageNet", "imagenet-resnet34", "65.10/85.78 65.25/85.98"},
-    {"recu", "ImageNet", "two-stage-resnet18", "66.4"},
+    {"recu", "CIFAR-10", "resnet18", "vanilla", "92.8"},
+    {"recu", "CIFAR-10", "resnet18", "finetune", "93.2"},
+    {"recu", "CIFAR-10", "resnet20", "vanilla", "87.5"},
+    {"recu", "CIFAR-10", "resnet20", "finetune", "88.0"},
+    {"recu", "CIFAR-10", "vgg-small", "vanilla", "92.2"},
+    {"recu", "CIFAR-10", "vgg-small", "finetune", "93.3"},
+    {"recu", "ImageNet", "imagenet-resnet18", "vanilla", "60.98/82.57"},
+    {"recu", "ImageNet", "imagenet-resnet18", "finetune", "61.20/82.93"},
+    {"recu", "ImageNet", "imagenet-resnet34", "vanilla", "65.10/85.78"},
+    {"recu", "ImageNet", "imagenet-resnet34", "finetune", "65.25/85.98"},
+    {"recu", "ImageNet", "two-stage-resnet18", "stage 2 (ReActNet: 65.9)", "66.4"},
     // 5.5
-    {"ternary", "CIFAR-10", "resnet20", "91.70 91.65"},
-    {"ternary", "CIFAR-10", "resnet32", "92.36 92.48"},
-    {"ternary", "CIFAR-10", "resnet44", "92.47 92.71"},
-    {"ternary", "CIFAR-10", "resnet56", "92.68 92.86"},
-    {"ternary", "ImageNet", "resnet18",
-     "69.75/89.07 66.01/86.78 68.35/88.20 69.44/88.91"},
-    {"ternary", "ImageNet", "resnet34", "73.31/91.42 70.95/89.89"},
-    {"ternary", "ImageNet", "resnet50", "76.13/92.86 74.00/91.77"},
-    {"ternary", "ImageNet", "alexnet", "61.78/82.87 58.59/80.44 57.21/79.41"},
+    {"ternary", "CIFAR-10", "resnet20", "full precision", "91.70"},
+    {"ternary", "CIFAR-10", "resnet20", "ternary", "91.65"},
+    {"ternary", "CIFAR-10", "resnet32", "full precision", "92.36"},
+    {"ternary", "CIFAR-10", "resnet32", "ternary", "92.48"},
+    {"ternary", "CIFAR-10", "resnet44", "full precision", "92.47"},
+    {"ternary", "CIFAR-10", "resnet44", "ternary", "92.71"},
+    {"ternary", "CIFAR-10", "resnet56", "full precision", "92.68"},
+    {"ternary", "CIFAR-10", "resnet56", "ternary", "92.86"},
+    {"ternary", "ImageNet", "resnet18", "full precision", "69.75/89.07"},
+    {"ternary", "ImageNet", "resnet18", "ternary", "66.01/86.78"},
+    {"ternary", "ImageNet", "resnet34", "full precision", "73.31/91.42"},
+    {"ternary", "ImageNet", "resnet34", "ternary", "70.95/89.89"},
+    {"ternary", "ImageNet", "resnet50", "full precision", "76.13/92.86"},
+    {"ternary", "ImageNet", "resnet50", "ternary", "74.00/91.77"},
+    {"ternary", "ImageNet", "resnet18", "ternary, all layers, t_ex 2", "68.35/88.20"},
+    {"ternary", "ImageNet", "resnet18", "ternary, all layers, t_ex 4", "69.44/88.91"},
+    {"ternary", "ImageNet", "alexnet", "full precision", "61.78/82.87"},
+    {"ternary", "ImageNet", "alexnet", "ternary but first and last", "58.59/80.44"},
+    {"ternary", "ImageNet", "alexnet", "ternary, all layers", "57.21/79.41"},
 };
 
 TEST(Published, EveryFigureOfTheFiveTablesIsListedOnce) {
-  std::map<std::string, std::vector<std::string>> expected, listed;
-  for (const Figures& f : kFigures)
-    expected[std::string(f.system) + " " + f.data + " " + f.model] = Words(f.figures);
-  for (const PublishedRow& row : PublishedRows()) {
-    if (std::string(row.figure) == "-") continue;
-    auto& figures = listed[std::string(row.system) + " " + row.data + " " + row.model];
-    for (const std::string& figure : Words(row.figure)) figures.push_back(figure);
-  }
-  for (auto* figures : {&expected, &listed})
-    for (auto& [network, values] : *figures) std::sort(values.begin(), values.end());
+  using Row = std::array<std::string, 5>;
+  std::vector<Row> expected, listed;
+  for (const Figure& f : kFigures)
+    expected.push_back({f.system, f.data, f.model, f.what, f.figure});
+  for (const PublishedRow& row : PublishedRows())
+    if (std::string(row.figure) != "-")
+      listed.push_back({row.system, row.data, row.model, row.what, row.figure});
+  std::sort(expected.begin(), expected.end());
+  std::sort(listed.begin(), listed.end());
   EXPECT_EQ(listed, expected);
+}
+
+// What a row says of its network is what its flags make of it.
+TEST(Published, CommandsTrainWhatTheirRowsSay) {
+  for (const PublishedRow& row : PublishedRows()) {
+    SCOPED_TRACE(CommandOf(row));
+    const std::string what = row.what;
+    const Recipe recipe = RecipeOf(row);
+    const auto argument = [&](const char* key, const char* otherwise) {
+      const auto found = recipe.arguments.find(key);
+      return found == recipe.arguments.end() ? std::string(otherwise) : found->second;
+    };
+    const auto says = [&](const char* words) { return what.find(words) != std::string::npos; };
+    EXPECT_EQ(argument("form", "quantized") == "full-precision", says("full precision"));
+    EXPECT_EQ(argument("form", "quantized") == "binary-activations", says("stage 1"));
+    EXPECT_EQ(argument("weights", "") == "truncating", says("truncating"));
+    EXPECT_EQ(argument("stem", "") == "i8", says("8-bit stem"));
+    EXPECT_EQ(argument("expansion", "") == "1", says("expansion 1"));
+    EXPECT_EQ(argument("mode", "final") == "search", what == "search");
+    EXPECT_EQ(argument("bits", "") == "2/2",
+              says("uniform, 2 bit") && row.data != std::string("CIFAR-10"));
+    EXPECT_EQ(argument("bits", "") == "architecture.txt", says("bits of a search"));
+    EXPECT_EQ(argument("first_last", "float") == "ternary", says("all layers"));
+    EXPECT_EQ(argument("t_ex", "1"), says("t_ex 2") ? "2" : says("t_ex 4") ? "4" : "1");
+    EXPECT_EQ(recipe.targets == Targets::kHard, says("hard"));
+    EXPECT_EQ(recipe.targets == Targets::kSoft, says("soft"));
+    const std::string run = row.run_flags;
+    EXPECT_EQ(run.find("--teacher") != std::string::npos, says("stage "));
+    EXPECT_EQ(run.find("--init VANILLA.pt") != std::string::npos, what == "finetune");
+    EXPECT_EQ(run.find("--repeat 5") != std::string::npos, row.model == std::string("wrn-20-10"));
+    // Batch norms over parts of a batch, as on so many GPUs (methods.md 1.5, 4.4).
+    EXPECT_EQ(run.find("--replicas ") != std::string::npos,
+              row.data == std::string("ImageNet") && (row.system == std::string("any-precision") ||
+                                                      row.system == std::string("recu")));
+  }
+}
+
+TEST(Published, ARunStandsBesideTheRowsThatTrainTheSame) {
+  const auto rows = [](const Recipe& recipe) {
+    std::vector<std::string> list;
+    for (const PublishedRow* row : RowsOf(recipe)) list.push_back(row->what);
+    return list;
+  };
+  using List = std::vector<std::string>;
+  const auto with = [](const char* recipe, const char* flags) {
+    return ParseRecipeFlags(flags).Read(std::string(kRecipes) + "/" + recipe + ".toml");
+  };
+  EXPECT_EQ(rows(with("recu-resnet20-cifar10", "--epochs 3 --batch 7")),
+            (List{"vanilla", "finetune"}));
+  EXPECT_EQ(rows(with("recu-resnet20-cifar10", "--set stem=i8")), List{});
+  EXPECT_EQ(rows(with("recu-resnet20-fashion-mnist", "")), List{});
+  EXPECT_EQ(rows(with("recu-resnet18-cifar100", "")), List{});
+  EXPECT_EQ(rows(with("any-precision-resnet20-cifar10", "")),
+            List{"1, 2, 4, 8, 32 bit, recursive"});
+  EXPECT_EQ(rows(with("any-precision-resnet20-cifar10", "--set targets=soft")),
+            List{"1, 2, 4, 8, 32 bit, soft"});
+  EXPECT_EQ(rows(with("any-precision-resnet20-cifar10", "--widths 4 --set targets=soft")),
+            List{"4 bit alone"});
+  EXPECT_EQ(rows(with("any-precision-resnet20-cifar10", "--set expansion=1")), List{});
+  EXPECT_EQ(rows(with("ternary-resnet18-imagenet-float", "")), List{"full precision"});
+  EXPECT_EQ(rows(with("ternary-resnet18-imagenet", "--set t_ex=4 --set first_last=ternary")),
+            List{"ternary, all layers, t_ex 4"});
+  EXPECT_EQ(rows(with("edmips-resnet18-imagenet", "")), List{"mixed, published bits"});
+  EXPECT_EQ(rows(with("edmips-resnet18-imagenet", "--search --epochs 25 --step-epoch 10")),
+            List{"search"});
 }
 
 TEST(Published, AFigureOfSeveralWidthsHasOneEach) {
@@ -127,20 +235,36 @@ TEST(Published, EveryRecipeIsListed) {
   EXPECT_EQ(files, listed);
 }
 
-// What tells a row's data from another's.
+// Classes and normalisation (methods.md 1.5, 2.3, 3.4, 4.4, 5.4).
 struct Data {
   const char* name;
   int classes;
-  std::vector<double> mean;  // empty: of any kind
+  std::vector<double> mean, std;
 };
 const Data kData[] = {
-    {"CIFAR-10", 10, {}},
-    {"CIFAR-100", 100, {}},
-    {"SVHN", 10, {.5, .5, .5}},
-    {"Fashion-MNIST", 10, {.5, .5, .5}},
-    {"Tiny-ImageNet", 200, {.4802, .4481, .3975}},
-    {"ImageNet", 1000, {.485, .456, .406}},
+    {"CIFAR-10", 10, {125.3 / 255, 123.0 / 255, 113.9 / 255}, {63.0 / 255, 62.1 / 255, 66.7 / 255}},
+    {"SVHN", 10, {.5, .5, .5}, {.5, .5, .5}},
+    {"Fashion-MNIST", 10, {.5, .5, .5}, {.5, .5, .5}},
+    {"Tiny-ImageNet", 200, {.4802, .4481, .3975}, {.2302, .2265, .2262}},
+    {"ImageNet", 1000, {.485, .456, .406}, {.229, .224, .225}},
 };
+Data DataOf(const PublishedRow& row) {
+  const std::string system = row.system, name = row.data;
+  const auto named = [](const std::string& of) {
+    return *std::ranges::find(kData, of, [](const Data& d) { return std::string(d.name); });
+  };
+  Data data = named(name == "CIFAR-100" ? "CIFAR-10" : name);
+  if (name == "CIFAR-100") data.classes = 100;
+  if (system != "recu") return data;
+  if (name == "CIFAR-100") {
+    data.mean = {.507, .487, .441};
+    data.std = {.267, .256, .276};
+  } else if (name == "CIFAR-10") {  // ImageNet's, as published
+    data.mean = named("ImageNet").mean;
+    data.std = named("ImageNet").std;
+  }
+  return data;
+}
 
 // An architecture file of 3 bits in every layer, for the commands that name one.
 void WriteArchitecture(const Recipe& recipe, const std::string& path) {
@@ -172,11 +296,20 @@ TEST(Published, EveryCommandBuildsItsNetwork) {
     EXPECT_EQ(input.channels, p.channels);
     EXPECT_EQ(input.height, p.crop_height + 2 * p.pad);
     EXPECT_EQ(input.width, p.crop_width + 2 * p.pad);
-    const auto data = std::find_if(std::begin(kData), std::end(kData),
-                                   [&](const Data& d) { return row.data == std::string(d.name); });
-    ASSERT_NE(data, std::end(kData));
-    EXPECT_EQ(network.classes(), data->classes);
-    EXPECT_TRUE(data->mean.empty() || p.mean == data->mean);
+    const Data data = DataOf(row);
+    EXPECT_EQ(network.classes(), data.classes);
+    for (size_t c = 0; c < 3; ++c) {
+      EXPECT_DOUBLE_EQ(p.mean.at(c), data.mean[c]);
+      EXPECT_DOUBLE_EQ(p.std.at(c), data.std[c]);
+    }
+    const std::pair<int, int> sizes{p.resize, p.crop_height};
+    const std::string set = row.data;
+    EXPECT_EQ(sizes, set == "SVHN"                              ? std::pair(40, 40)
+                     : set == "Fashion-MNIST"                   ? std::pair(28, 28)
+                     : set == "Tiny-ImageNet"                   ? std::pair(224, 224)
+                     : set != "ImageNet"                        ? std::pair(32, 32)
+                     : row.model == std::string("inception-v3") ? std::pair(342, 299)
+                                                                : std::pair(256, 224));
     const std::string text = RecipeText(recipe);
     EXPECT_EQ(RecipeText(ParseRecipe(text, "text")), text);
   }
@@ -193,6 +326,8 @@ std::string SettingsOf(const Recipe& r) {
   text << ", warm-up " << r.rate.warmup << ", " << r.rate.epochs << " epochs of " << r.batch
        << ", decay " << r.optimizer.weight_decay << ", tau " << r.tau_min << " " << r.tau_max
        << ", " << AugmentationName(r.augment);
+  if (r.cd > 0) text << ", cd " << r.cd << ", lra " << r.lra;
+  if (r.rate.lr_min > 0) text << ", to " << r.rate.lr_min;
   EXPECT_TRUE(r.optimizer.kind == OptimizerOptions::kAdam || r.optimizer.momentum == 0.9);
   return text.str();
 }
@@ -221,9 +356,13 @@ TEST(Published, CommandsTrainAsPublished) {
       {"edmips-resnet18-imagenet", "--search --epochs 25 --step-epoch 10",
        "sgd, lr 0.1 step 10:0.1 20:0.1, warm-up 0, 25 epochs of 256, decay 0.0001, tau 0 0, "
        "imagenet"},
+      {"edmips-resnet18-imagenet", "--search --epochs 25 --step-epoch 10 --cd 0.00335",
+       "sgd, lr 0.1 step 10:0.1 20:0.1, warm-up 0, 25 epochs of 256, decay 0.0001, tau 0 0, "
+       "imagenet, cd 0.00335, lra 0.01"},
       // 3.4
       {"mcdonnell-wrn-20-1-cifar10", "",
-       "sgd, lr 0.1 restarts, warm-up 0, 256 epochs of 128, decay 0.0005, tau 0 0, reflect"},
+       "sgd, lr 0.1 restarts, warm-up 0, 256 epochs of 128, decay 0.0005, tau 0 0, reflect, to "
+       "0.0001"},
       // 4.4
       {"recu-resnet20-cifar10", "",
        "sgd, lr 0.1 cosine, warm-up 5, 600 epochs of 256, decay 0.0005, tau 0.85 0.99, black"},
@@ -246,6 +385,39 @@ TEST(Published, CommandsTrainAsPublished) {
   for (const auto& c : cases) {
     const std::string path = std::string(kRecipes) + "/" + c.recipe + ".toml";
     EXPECT_EQ(SettingsOf(ParseRecipeFlags(c.flags).Read(path)), c.settings) << c.recipe;
+  }
+}
+
+// What a row's own flags say of its training (methods.md 1.5, 2.5, 4.4).
+TEST(Published, RowsWithSettingsOfTheirOwnHaveThem) {
+  const std::map<std::string, double> cds = {{"resnet18", 0.00335},
+                                             {"resnet50", 0.00015},
+                                             {"googlenet", 0.00045},
+                                             {"inception-v3", 0.0015}};
+  for (const PublishedRow& row : PublishedRows()) {
+    SCOPED_TRACE(CommandOf(row));
+    const Recipe recipe = RecipeOf(row);
+    const std::string what = row.what, model = row.model;
+    if (row.system == std::string("edmips") && row.data == std::string("ImageNet") &&
+        what == "search") {
+      EXPECT_EQ(recipe.cd, cds.at(model));
+      EXPECT_EQ(recipe.lra, 0.01);
+    }
+    if (model == "resnet50" && what.ends_with("bit alone")) {
+      const bool narrow = what == "1 bit alone" || what == "2 bit alone";
+      EXPECT_EQ(recipe.optimizer.weight_decay, narrow ? 1e-5 : 1e-4);
+    }
+    if (what == "stage 1") {
+      EXPECT_EQ(recipe.optimizer.weight_decay, 1e-5);
+      EXPECT_EQ(recipe.rate.schedule, Schedule::kLinear);
+      EXPECT_EQ(recipe.rate.warmup, 0);
+    }
+    if (model == "alexnet" && what == "full precision") {
+      EXPECT_EQ(recipe.rate.lr, 0.01);
+    }
+    if (model == "svhn") {
+      EXPECT_EQ(recipe.arguments.at("dropout"), "0.5");
+    }
   }
 }
 

@@ -7,9 +7,14 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 
+#include "images/file.h"
+#include "network/bits.h"
+#include "tests/mat_files.h"
 #include "tests/run_program.h"
 #include "tests/tiny_cifar.h"
+#include "tests/torch_file.h"
 #include "trainer/evaluate.h"
 #include "trainer/run.h"
 #include "trainer/step_time.h"
@@ -143,6 +148,118 @@ TEST_P(ResumeOfTest, StoppedAnywhereItEndsWithTheBytesOfAWholeRun) {
     ExpectSameFile("parts/best.pt", "whole/best.pt");
     fs::remove_all(folder_ / "parts");
   }
+}
+
+// Every kind of data that training takes but CIFAR-10: 60 training images, 20 test images.
+struct Kind {
+  const char* name;
+  int classes;
+  void (*write)(const fs::path& folder);
+};
+
+std::string BigEndian(const std::vector<uint32_t>& numbers) {
+  std::string bytes;
+  for (const uint32_t n : numbers)
+    for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(n >> shift & 255);
+  return bytes;
+}
+std::string NoiseText(size_t bytes, uint32_t seed) {
+  const std::vector<uint8_t> noise = Noise(bytes, seed);
+  return {noise.begin(), noise.end()};
+}
+
+void WriteCifar100(const fs::path& folder) {
+  for (const auto& [name, images] : {std::pair("train.bin", 60u), std::pair("test.bin", 20u)}) {
+    std::ofstream file(folder / name, std::ios::binary);
+    for (uint32_t i = 0; i < images; ++i)
+      file << '\1' << static_cast<char>(i * 7 % 100) << NoiseText(3072, images + i);
+  }
+}
+void WriteIdx(const fs::path& folder) {
+  for (const auto& [name, images] : {std::pair("train", 60u), std::pair("t10k", 20u)}) {
+    const std::string prefix = (folder / name).string();
+    std::ofstream(prefix + "-images-idx3-ubyte", std::ios::binary)
+        << BigEndian({0x803, images, 28, 28}) << NoiseText(images * 28 * 28, images);
+    std::ofstream labels(prefix + "-labels-idx1-ubyte", std::ios::binary);
+    labels << BigEndian({0x801, images});
+    for (uint32_t i = 0; i < images; ++i) labels << static_cast<char>(i % 10);
+  }
+}
+void WriteSvhn(const fs::path& folder) {
+  for (const auto& [name, images] :
+       {std::pair("train_32x32.mat", 60u), std::pair("test_32x32.mat", 20u)}) {
+    std::vector<uint8_t> digits(images);
+    for (size_t i = 0; i < images; ++i) digits[i] = static_cast<uint8_t>(1 + i % 10);
+    WriteMat((folder / name).string(), {SvhnImages(images, images), SvhnLabels(digits)});
+  }
+}
+void WriteClassFolders(const fs::path& folder) {
+  for (const auto& [split, images] : {std::pair("train", 30u), std::pair("val", 10u)})
+    for (const char* name : {"cats", "dogs"}) {
+      fs::create_directories(folder / split / name);
+      for (uint32_t i = 0; i < images; ++i)
+        std::ofstream(folder / split / name / (std::to_string(i) + ".ppm"), std::ios::binary)
+            << "P6 12 10 255\n"
+            << NoiseText(12 * 10 * 3, images + i);
+    }
+}
+const Kind kKinds[] = {{"Cifar100", 100, WriteCifar100},
+                       {"Idx", 10, WriteIdx},
+                       {"Svhn", 10, WriteSvhn},
+                       {"ClassFolders", 2, WriteClassFolders}};
+
+class ResumeOfDataTest : public ResumeTest, public testing::WithParamInterface<Kind> {};
+
+TEST_P(ResumeOfDataTest, IsTrainedTestedAndTakenUpWithinAnEpoch) {
+  const Kind& kind = GetParam();
+  Recipe recipe = RecipeFor(kTernary);
+  recipe.arguments["classes"] = std::to_string(kind.classes);
+  recipe.preprocessing.crop_height = recipe.preprocessing.crop_width = 8;
+  if (kind.classes == 2) recipe.augment = Augmentation::kImageNet;
+  fs::create_directory(folder_ / "data");
+  kind.write(folder_ / "data");
+  RunOptions whole = Options("whole", recipe), parts = Options("parts", recipe);
+  whole.data = parts.data = folder_ / "data";
+  ASSERT_TRUE(Run(whole));
+  ASSERT_EQ(results_.size(), 3u);
+  for (const EpochResult& epoch : results_) {
+    EXPECT_TRUE(std::isfinite(epoch.test_loss));
+    ASSERT_EQ(epoch.widths[0].test_top5.has_value(), kind.classes >= 100);
+    if (kind.classes >= 100) {
+      EXPECT_GE(*epoch.widths[0].test_top5, epoch.test_accuracy);
+      EXPECT_NE(TextOfFile(folder_ / "whole/metrics.csv").find("test_top5"), std::string::npos);
+    }
+  }
+  steps_ = 0;
+  EXPECT_FALSE(Run(parts, [&] { return steps_ == 11; }));  // within the second epoch
+  EXPECT_EQ(Read("parts/last.pt").integers.at("position"), 24);
+  EXPECT_TRUE(GoOn(parts));
+  ExpectSameFile("parts/last.pt", "whole/last.pt");
+  ExpectSameFile("parts/best.pt", "whole/best.pt");
+
+  // It evaluates to what the run said.
+  const Checkpoint c = Read("whole/last.pt");
+  TrainerModel model(NetworkOf(c, ""), at::kFloat, at::kCPU);
+  model.Load(c.state);
+  const Samples test = Prepare(OpenDataset({folder_ / "data"}, Split::kTest), recipe.preprocessing,
+                               8, 8, kind.classes, 0);
+  EXPECT_EQ(test.size(), 20u);
+  const Evaluation e = Evaluate(model, 0, test, recipe.preprocessing, [](size_t) {});
+  EXPECT_EQ(e.accuracy(), c.numbers.at("last_accuracy"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Data, ResumeOfDataTest, testing::ValuesIn(kKinds),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST_F(ResumeTest, ImagesForTrainingAloneAreRefused) {
+  const std::string line = "has no test images apart from the training images";
+  RunOptions options = Options("out", RecipeFor(kTernary));
+  options.data = folder_ / "data_batch_1.bin";
+  ExpectRefusal([&] { Run(options); }, line);
+  WriteClassFolders(folder_ / "folders");
+  options.data = folder_ / "folders/train";
+  ExpectRefusal([&] { Run(options); }, line);
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Networks, ResumeOfTest, testing::ValuesIn(kExamples),
@@ -291,6 +408,23 @@ TEST_F(ResumeTest, TrainingLearnsTheTinySet) {
   EXPECT_GT(results_.back().train_accuracy, 50);  // by chance: 10
 }
 
+std::string LatencyEntry(const Network& network, const QuantizedLayer& layer, int weight_bits,
+                         int activation_bits, double microseconds) {
+  const Node& conv = network.node(layer.conv);
+  const Node& x = network.node(conv.inputs[0]);
+  const auto two = [](int a, int b) {
+    return "[" + std::to_string(a) + ", " + std::to_string(b) + "]";
+  };
+  return "{\"inputs\": " + std::to_string(x.channels) +
+         ", \"outputs\": " + std::to_string(conv.channels) +
+         ", \"kernel\": " + two(conv.window.kernel_h, conv.window.kernel_w) +
+         ", \"stride\": " + two(conv.window.stride_h, conv.window.stride_w) +
+         ", \"size\": " + two(x.height, x.width) +
+         ", \"weight_bits\": " + std::to_string(weight_bits) +
+         ", \"activation_bits\": " + std::to_string(activation_bits) +
+         ", \"microseconds\": " + std::to_string(microseconds) + "}";
+}
+
 TEST_F(ResumeTest, ASearchMovesItsAlphasAndWritesWhatItChose) {
   const Recipe recipe = RecipeFor(kSearch);
   Run(Options("out", recipe));
@@ -308,6 +442,27 @@ TEST_F(ResumeTest, ASearchMovesItsAlphasAndWritesWhatItChose) {
   RunOptions measured = Options("measured", recipe);
   measured.latencies = folder_ / "table.json";
   ExpectRefusal([&] { Run(measured); }, "table.json: has no latency of layers.0.conv0");
+  // Where activations cost nothing, only the weights' bits are pushed down.
+  const Network network = recipe.Build();
+  std::set<std::string> entries;  // layers of one shape have one
+  for (const QuantizedLayer& layer : QuantizedLayers(network))
+    for (int w = 1; w <= 4; ++w)
+      for (int a = 2; a <= 4; ++a) entries.insert(LatencyEntry(network, layer, w, a, w));
+  std::string list;
+  for (const std::string& entry : entries) list += (list.empty() ? "" : ",\n") + entry;
+  std::ofstream(folder_ / "table.json") << "{\"entries\": [" << list << "]}";
+  ASSERT_TRUE(Run(measured));
+  const Checkpoint m = Read("measured/last.pt");
+  EXPECT_EQ(m.text.at("latency_table"), measured.latencies);
+  const auto slope = [](const Checkpoint& checkpoint, const std::string& name, size_t last) {
+    const float* a = checkpoint.state.at(name).f32();
+    return a[0] - a[last];
+  };
+  const std::string weights = "layers.0.conv0.mix_weight.alpha_weight",
+                    activations =
+                        network.node(QuantizedLayers(network)[0].quantize).name + ".alpha_activ";
+  EXPECT_GT(slope(m, weights, 3), 0.1);
+  EXPECT_GT(slope(c, activations, 2), slope(m, activations, 2) + 0.05);
   RunOptions other = Options("other", RecipeFor(kMcDonnell));
   other.latencies = folder_ / "table.json";
   ExpectRefusal([&] { Run(other); }, "expected a recipe with mode=search");
@@ -341,6 +496,16 @@ TEST_F(ResumeTest, InitSaysWhatItLacks) {
   Run(fine);
   EXPECT_NE(note_.find("plain/last.pt lacks "), std::string::npos) << note_;
   EXPECT_NE(note_.find("layer1.0.conv1."), std::string::npos) << note_;
+  // And what it has that the network does not.
+  RunOptions back = Options("back", plain);
+  back.init = folder_ / "fine/last.pt";
+  Run(back);
+  EXPECT_EQ(note_.find(back.init + " has "), 0u) << note_;
+  EXPECT_NE(note_.find(" tensors, which the network does not: layer1.0.conv1."), std::string::npos)
+      << note_;
+  RunOptions none = Options("none", RecipeFor(kMcDonnell));
+  none.init = back.init;
+  ExpectRefusal([&] { Run(none); }, "fine/last.pt: has no parameter of mcdonnell/wrn-8-0.25");
   Checkpoint wrong = Read("plain/last.pt");
   wrong.state["linear.weight"] = HostTensor::Zeros(DType::kF32, {10, 3});
   WriteCheckpoint(folder_ / "wrong.pt", wrong);
@@ -385,7 +550,50 @@ TEST_F(ResumeTest, ATeacherIsLearnedInsteadOfTheLabels) {
   WriteCheckpoint(folder_ / "foreign.pt", foreign);
   larger.teacher = folder_ / "foreign.pt";
   larger.teacher_network = "mcdonnell/wrn-8-0.25";
-  ExpectRefusal([&] { Run(larger); }, "");
+  ExpectRefusal([&] { Run(larger); }, "conv0 is missing");
+}
+
+// As torchvision's files are: an old container, names as a parallel module has them, no counters.
+std::vector<uint8_t> ForeignFile(const StateDict& state) {
+  StateDict without;
+  for (const std::string& name : state.names())
+    if (!name.ends_with(".num_batches_tracked")) without[name] = state.at(name);
+  TorchFile file;
+  return file.Legacy(file.State(without, "module."));
+}
+
+TEST_F(ResumeTest, FilesOfOthersTeachAndStartARunAsOurOwnDo) {
+  Recipe plain = RecipeFor(kTernary);
+  plain.arguments = ParseArguments("size=8 form=full-precision");
+  plain.rate.epochs = 1;
+  ASSERT_TRUE(Run(Options("teacher", plain)));
+  const Checkpoint teacher = Read("teacher/last.pt");
+  WriteFile(folder_ / "foreign.pth", ForeignFile(teacher.state));
+
+  Recipe recipe = RecipeFor(kRecu);
+  recipe.rate.epochs = 1;
+  RunOptions own = Options("own", recipe), foreign = Options("foreign", recipe);
+  own.teacher = folder_ / "teacher/last.pt";
+  foreign.teacher = folder_ / "foreign.pth";
+  foreign.teacher_network = "ternary/resnet20";
+  ASSERT_TRUE(Run(own));
+  ASSERT_TRUE(Run(foreign));
+  const StateDict a = Read("own/last.pt").state, b = Read("foreign/last.pt").state;
+  EXPECT_EQ(a.at("conv1.weight").bytes, b.at("conv1.weight").bytes);
+
+  // Fine-tuning of ternary weights from full precision (methods.md 5.4).
+  Recipe ternary = RecipeFor(kTernary);
+  ternary.arguments = ParseArguments("size=8");
+  ternary.rate.epochs = 1;
+  ternary.rate.lr = 1e-30;  // moves nothing
+  RunOptions fine = Options("fine", ternary);
+  fine.init = folder_ / "foreign.pth";
+  ASSERT_TRUE(Run(fine));
+  EXPECT_EQ(note_, "");
+  const StateDict tuned = Read("fine/last.pt").state;
+  const TrainerModel model(ternary.Build(), at::kFloat, at::kCPU);
+  for (const std::string& name : model.parameters())
+    EXPECT_EQ(tuned.at(name).bytes, teacher.state.at(name).bytes) << name;
 }
 
 TEST_F(ResumeTest, ReplicasArePartOfTheRun) {

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -116,10 +117,30 @@ class Run {
     if (options_.init.empty()) return;
     StateDict state = ReadCheckpoint(options_.init).state;
     FitTensors(model_.network(), &state);
-    const std::vector<std::string> left = model_.LoadMatching(state);
-    if (!left.empty() && events_.note)
-      events_.note(options_.init + " lacks " + std::to_string(left.size()) +
-                   " tensors, which start anew: " + left[0] + (left.size() > 1 ? ", ..." : ""));
+    NoteInitial(state, model_.LoadMatching(state));
+  }
+
+  // What a checkpoint that a run starts from lacks, and what it has and the network does not.
+  void NoteInitial(const StateDict& state, const std::vector<std::string>& lacking) const {
+    const auto lacks = [&](const std::string& name) {
+      return std::ranges::find(lacking, name) != lacking.end();
+    };
+    if (std::ranges::all_of(model_.parameters(), lacks))
+      throw InputError(options_.init, "has no parameter of " + model_.network().name +
+                                          ", expected some, e.g. " + model_.parameters().front());
+    std::vector<std::string> unused;
+    for (const std::string& name : state.names())
+      if (!model_.contains(name)) unused.push_back(name);
+    const auto some = [](const std::vector<std::string>& names, const std::string& what) {
+      return std::to_string(names.size()) + " tensors, " + what + ": " + names[0] +
+             (names.size() > 1 ? ", ..." : "");
+    };
+    std::string text;
+    if (!lacking.empty()) text = " lacks " + some(lacking, "which start anew");
+    if (!unused.empty())
+      text += (text.empty() ? "" : ";") + std::string(" has ") +
+              some(unused, "which the network does not");
+    if (!text.empty() && events_.note) events_.note(options_.init + text);
   }
 
   void Resume() {
