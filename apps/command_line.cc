@@ -16,6 +16,12 @@ int Fail(const CLI::App& app, const std::string& message, int status) {
 
 }  // namespace
 
+std::string Listed(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list;
+}
+
 std::map<std::string, std::string> KeyValues(const std::string& flag,
                                              const std::vector<std::string>& texts) {
   std::map<std::string, std::string> values;

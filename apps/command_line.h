@@ -20,6 +20,9 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// "a, b, c", for help.
+std::string Listed(const std::vector<std::string>& names);
+
 // What a repeated flag of KEY=VALUE says; UsageError for other text and for a key given twice.
 std::map<std::string, std::string> KeyValues(const std::string& flag,
                                              const std::vector<std::string>& texts);

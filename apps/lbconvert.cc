@@ -418,21 +418,12 @@ int main(int argc, char** argv) {
                  "the checkpoint: lbtrain's, or a published one (then with --network); or a QONNX "
                  "graph (.onnx)");
   app.add_option("MODEL", flags.model, "the model to write");
-  app.add_option(
-      "--network", flags.network, "the network of a checkpoint that does not say it: " + [] {
-        std::string names;
-        for (const std::string& name : lbrt::NetworkNames())
-          names += (names.empty() ? "" : ", ") + name;
-        return names;
-      }());
+  app.add_option("--network", flags.network,
+                 "the network of a checkpoint that does not say it: " +
+                     lbrt::Listed(lbrt::NetworkNames()));
   app.add_option("--set", flags.set,
                  "an argument of the network that the checkpoint does not show, KEY=VALUE: one of " +
-                     [] {
-                       std::string names;
-                       for (const std::string& name : lbrt::ArgumentNames())
-                         names += (names.empty() ? "" : ", ") + name;
-                       return names;
-                     }())
+                     lbrt::Listed(lbrt::ArgumentNames()))
       ->allow_extra_args(false);
   app.add_option("--bits", flags.bits,
                  "bits of weights and activations, e.g. 2/2, which EdMIPS's checkpoints do not "

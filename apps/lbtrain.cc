@@ -442,7 +442,10 @@ int main(int argc, char** argv) {
   CLI::App app("Trains a quantized network by a recipe, evaluates checkpoints.", "lbtrain");
   app.footer(
       "example: lbtrain --recipe trainer/recipes/mcdonnell-wrn-20-1-cifar10.toml "
-      "--data cifar-10-batches-bin --out run --epochs 32");
+      "--data cifar-10-batches-bin --out run --epochs 32\n\n"
+      "networks, for --set network=: " +
+      Listed(NetworkNames()) + "\nkeys of networks, for --set KEY=VALUE: " +
+      Listed(ArgumentNames()));
   app.add_option("--recipe", flags.recipe, "train by this recipe (trainer/recipes/*.toml)");
   app.add_option("--data", flags.data,
                  "folder of CIFAR-10, CIFAR-100, SVHN or (Fashion-)MNIST files, or of class folders "

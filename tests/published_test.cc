@@ -428,6 +428,10 @@ TEST(Published, LbtrainPrintsTheListAndKnowsItsFlags) {
   const ProgramResult help = RunProgram({program, "--help"});
   EXPECT_EQ(help.status, 0) << help.error;
   EXPECT_NE(help.out.find("--list"), std::string::npos);
+  for (const std::string& name : NetworkNames())
+    EXPECT_NE(help.out.find(name), std::string::npos) << name;
+  for (const std::string& key : ArgumentNames())
+    EXPECT_NE(help.out.find(key), std::string::npos) << key;
   std::istringstream lines(list.out);
   std::string line;
   std::getline(lines, line);  // the headings
