@@ -198,7 +198,7 @@ constexpr PublishedRow kRows[] = {
 constexpr struct {
   std::string_view name, text;
 } kRecipes[] = {
-#include "recipes.inc"
+#include "trainer/recipes.inc"
 };
 
 bool SameNode(const Node& a, const Node& b) {
