@@ -99,7 +99,7 @@ class NetworkBuilder {
 
   Value Relu(const std::string& name, Value x);
   Value Hardtanh(const std::string& name, Value x);
-  Value Clip(const std::string& name, Value x);
+  Value Clip(const std::string& name, Value x);  // a ReLU in full precision, as at 32 bits
   Value PRelu(const std::string& name, Value x);
   Value Bias(const std::string& name, Value x);
   // Add, Concat and PadChannels throw InputError for values that do not fit: a size or channels
@@ -126,6 +126,8 @@ class NetworkBuilder {
 
  private:
   enum class Form : uint8_t { kQuantized, kFullPrecision, kBinaryActivations };
+  void TakeForm(bool switches);
+  void SetWidths(const std::vector<int>& widths);
 
   void TakeQuantization(const QuantizationDefaults& defaults);
   void TakeBits(const QuantizationDefaults& defaults);
