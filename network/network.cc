@@ -156,7 +156,8 @@ NetworkCounts Count(const Network& network) {
     } else {
       ++counts.quantized_layers;
       counts.quantized_weights += weights;
-      counts.quantized_macs += weights * positions;
+      const int planes = node.weights.kind == WeightQuantizer::kTernary ? node.weights.t_ex : 1;
+      counts.quantized_macs += weights * positions * planes;
     }
   }
   return counts;

@@ -130,7 +130,8 @@ struct NetworkCounts {
   int64_t quantized_weights = 0;
   int64_t quantized_layers = 0;
   int64_t float_weights = 0;      // elements of the other kConv / kLinear weights
-  int64_t quantized_macs = 0, float_macs = 0;  // per image
+  // Multiply-adds per image; a ternary layer has them once for each of its t_ex planes.
+  int64_t quantized_macs = 0, float_macs = 0;
 };
 NetworkCounts Count(const Network& network);
 
