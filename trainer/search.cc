@@ -107,12 +107,20 @@ static double Entropy(const HostTensor& alphas) {
   return (std::log(sum) - weighted / sum) / std::log(2.0);
 }
 
+// Of the network that a search is for, with the bits that the arguments say.
+static BitCosts FinalCosts(const Network& search, Arguments arguments) {
+  arguments["mode"] = "final";
+  arguments.insert(search.arguments.begin(), search.arguments.end());
+  return CostsOf(BuildNetwork(search.name, arguments));
+}
+
 std::string ArchitectureTable(const Network& network, const StateDict& tensors) {
   const Architecture chosen = ArchitectureOf(tensors);
+  const BitCosts costs = FinalCosts(network, ParseArguments(ArchitectureText(chosen)));
+  const BitCosts uniform = FinalCosts(network, {{"bits", "2/2"}});
   const std::vector<QuantizedLayer> layers = QuantizedLayers(network);
   std::string text =
       "layer                               weights  entropy  activations  entropy\n";
-  double bitops = 0, macs = 0;
   for (size_t i = 0; i < layers.size(); ++i) {
     const Node& conv = network.node(layers[i].conv);
     const std::string activations = network.node(layers[i].quantize).name + ".alpha_activ";
@@ -122,12 +130,10 @@ std::string ArchitectureTable(const Network& network, const StateDict& tensors) 
                   Entropy(tensors.at(conv.name + ".mix_weight.alpha_weight")),
                   chosen.activation_bits[i], Entropy(tensors.at(activations)));
     text += line;
-    bitops += layers[i].size_product * chosen.weight_bits[i] * chosen.activation_bits[i];
-    macs += layers[i].size_product;
   }
   char total[120];
   std::snprintf(total, sizeof total, "%.1f M BitOps, %.3f bits in the mean (uniform 2/2: %.1f M)\n",
-                bitops, std::sqrt(bitops / macs), 4 * macs);
+                costs.bitops_m, costs.mean_bits, uniform.bitops_m);
   return text + total;
 }
 
