@@ -2,9 +2,11 @@
 // chose (methods.md 2.3).
 #include "trainer/search.h"
 
+#include <array>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "network/bits.h"
 #include "network/checkpoint.h"
@@ -109,10 +111,13 @@ double Microseconds(const Node& x, const Node& conv, int weight_bits, int activa
 
 json TableOf(const Network& network) {
   json table = {{"device", "by hand"}, {"entries", json::array()}};
+  std::set<std::array<int, 5>> shapes;
   for (const QuantizedLayer& layer : QuantizedLayers(network)) {
     const Node& conv = network.node(layer.conv);
     const Node& x = network.node(conv.inputs[0]);
     const Window& w = conv.window;
+    if (!shapes.insert({x.channels, conv.channels, w.kernel_h, w.stride_h, x.height}).second)
+      continue;
     for (int weight_bits = 1; weight_bits <= 4; ++weight_bits)
       for (int activation_bits = 2; activation_bits <= 4; ++activation_bits)
         table["entries"].push_back(

@@ -13,6 +13,24 @@
 
 namespace lbrt {
 
+LatencyTable::Key LatencyTable::KeyOf(const Network& network, const Node& conv, int weight_bits,
+                                      int activation_bits) {
+  const Node& x = network.node(conv.inputs[0]);
+  const Window& w = conv.window;
+  return {x.channels, conv.channels, w.kernel_h, w.kernel_w,  w.stride_h,
+          w.stride_w, x.height,      x.width,    weight_bits, activation_bits};
+}
+
+std::string LatencyTable::ShapeText(const Key& key) {
+  const auto number = [&](size_t i) { return std::to_string(key[i]); };
+  return number(0) + " to " + number(1) + " channels, " + number(2) + "x" + number(3) +
+         ", stride " + number(4) + ", at " + number(6) + "x" + number(7);
+}
+
+std::string LatencyTable::BitsText(const Key& key) {
+  return std::to_string(key[8]) + "-bit weights and " + std::to_string(key[9]) + "-bit activations";
+}
+
 LatencyTable LatencyTable::Read(const std::string& path) {
   LatencyTable table;
   table.path_ = path;
@@ -23,10 +41,13 @@ LatencyTable LatencyTable::Read(const std::string& path) {
       const double microseconds = e.at("microseconds");
       if (!(microseconds > 0 && std::isfinite(microseconds)))
         throw InputError(path, "has a latency that is not above 0");
-      table.microseconds_[{e.at("inputs"), e.at("outputs"), e.at("kernel").at(0),
-                           e.at("kernel").at(1), e.at("stride").at(0), e.at("stride").at(1),
-                           e.at("size").at(0), e.at("size").at(1), e.at("weight_bits"),
-                           e.at("activation_bits")}] = microseconds;
+      const Key key = {e.at("inputs"),         e.at("outputs"),      e.at("kernel").at(0),
+                       e.at("kernel").at(1),   e.at("stride").at(0), e.at("stride").at(1),
+                       e.at("size").at(0),     e.at("size").at(1),   e.at("weight_bits"),
+                       e.at("activation_bits")};
+      if (!table.microseconds_.emplace(key, microseconds).second)
+        throw InputError(path, "has two latencies of " + ShapeText(key) + ", with " +
+                                   BitsText(key) + ", expected one");
     }
   } catch (const nlohmann::json::exception& error) {
     throw InputError(path, std::string("is no latency table: ") + error.what());
@@ -36,19 +57,11 @@ LatencyTable LatencyTable::Read(const std::string& path) {
 
 double LatencyTable::At(const Network& network, const Node& conv, int weight_bits,
                         int activation_bits) const {
-  const Node& x = network.node(conv.inputs[0]);
-  const Window& w = conv.window;
-  const auto found =
-      microseconds_.find({x.channels, conv.channels, w.kernel_h, w.kernel_w, w.stride_h, w.stride_w,
-                          x.height, x.width, weight_bits, activation_bits});
+  const Key key = KeyOf(network, conv, weight_bits, activation_bits);
+  const auto found = microseconds_.find(key);
   if (found == microseconds_.end())
-    throw InputError(path_, "has no latency of " + conv.name + " (" + std::to_string(x.channels) +
-                                " to " + std::to_string(conv.channels) + " channels, " +
-                                std::to_string(w.kernel_h) + "x" + std::to_string(w.kernel_w) +
-                                ", stride " + std::to_string(w.stride_h) + ", at " +
-                                std::to_string(x.height) + "x" + std::to_string(x.width) +
-                                ") with " + std::to_string(weight_bits) + "-bit weights and " +
-                                std::to_string(activation_bits) + "-bit activations");
+    throw InputError(path_, "has no latency of " + conv.name + " (" + ShapeText(key) + ") with " +
+                                BitsText(key));
   return found->second;
 }
 
