@@ -123,6 +123,8 @@ struct Network {
 // (PyTorch before 0.4.1) and constants may be missing, and a scalar may have the shape [1] (tau
 // after training).
 void CheckTensors(const Network& network, const StateDict& tensors);
+// Whether a tensor counts batches: files older than PyTorch 0.4.1 have none (methods.md 7).
+bool IsCounter(const std::string& tensor);
 
 struct NetworkCounts {
   int64_t parameters = 0;         // trainable elements
