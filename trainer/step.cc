@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "images/error.h"
 #include "trainer/cuda_graph.h"
@@ -159,7 +160,9 @@ StepResult TrainStep(const TrainerModel& model, Optimizers& optimizers, const Ba
 
 void SetTau(const TrainerModel& model, double tau) {
   for (const Node& node : model.network().nodes)
-    if (node.weights.kind == WeightQuantizer::kRecu) model.at(node.name + ".tau").fill_(tau);
+    if (const char* buffer = EntryOf(node.weights.kind).buffer;
+        buffer != nullptr && std::string_view(buffer) == "tau")
+      model.at(node.name + ".tau").fill_(tau);
 }
 
 }  // namespace lbrt
