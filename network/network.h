@@ -103,7 +103,9 @@ Arguments ParseArguments(const std::string& text);  // the inverse; throws Input
 
 struct Network {
   std::string name;         // "recu/resnet20"
-  Arguments arguments;      // every argument the builder took, defaults included
+  // Those that were given, bits as lists, and always the classes, the widths and the bits it has:
+  // it can be built from them again.
+  Arguments arguments;
   std::vector<Node> nodes;
   std::vector<TensorSpec> tensors;  // in the published registration order where it is known
   Value output = -1;                // logits [n, classes]
