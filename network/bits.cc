@@ -59,7 +59,7 @@ std::vector<QuantizedLayer> QuantizedLayers(const Network& network) {
     const Node& input = network.node(node.inputs[0]);
     layers.push_back({static_cast<Value>(i),
                       input.kind == NodeKind::kQuantize ? node.inputs[0] : -1,
-                      SizeProduct(input, node.channels, node.window), MemorySize(input)});
+                      SizeProduct(input, node.channels, node.window)});
   }
   return layers;
 }
@@ -78,7 +78,6 @@ BitCosts CostsOf(const Network& network) {
             : BitsOf(AtWidth(network.node(layer.quantize).activations, network.widest()));
     macs_m += layer.size_product;
     costs.bitops_m += layer.size_product * weight_bits * activation_bits;
-    costs.bita_k += layer.memory_size * activation_bits;
     costs.bitw_m += 1e-6 * input.channels * conv.channels * conv.window.taps() * weight_bits;
   }
   if (macs_m > 0) costs.mean_bits = std::sqrt(costs.bitops_m / macs_m);

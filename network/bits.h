@@ -1,5 +1,5 @@
-// What a network's quantized layers cost by EdMIPS's published rule (methods.md 2.3): reported for
-// every network, and the complexity that a search minimises.
+// What a network's quantized layers cost by EdMIPS's published rule (methods.md 2.3): what a search
+// minimises and reports of its choice, and the size of any network's packed weights.
 #pragma once
 
 #include <vector>
@@ -17,7 +17,7 @@ double MemorySize(const Node& input);
 struct QuantizedLayer {
   Value conv = -1;      // kConv or kLinear
   Value quantize = -1;  // the kQuantize node that it reads; -1: its activations are float
-  double size_product = 0, memory_size = 0;
+  double size_product = 0;
 };
 // The layers with quantized weights, those in fixed point left out, in registration order.
 std::vector<QuantizedLayer> QuantizedLayers(const Network& network);
@@ -27,7 +27,6 @@ bool IsSearch(const Network& network);
 
 struct BitCosts {
   double bitops_m = 0;   // sum of size_product * weight bits * activation bits
-  double bita_k = 0;     // sum of memory_size * activation bits
   double bitw_m = 0;     // sum of weights * weight bits, in millions
   double mean_bits = 0;  // sqrt(bitops / sum of size_product); 0 without quantized layers
 };

@@ -48,6 +48,10 @@ bool ParseBits(const std::string& text, int most, std::vector<int>* list) {
                                   [most](int bits) { return bits >= 1 && bits <= most; });
 }
 
+bool IsAnyPrecision(WeightQuantizer::Kind kind) {
+  return kind == WeightQuantizer::kAnyPrecision || kind == WeightQuantizer::kTruncating;
+}
+
 std::string NumberText(double value) {
   char text[32];
   const auto end = std::to_chars(text, text + sizeof text, value).ptr;
@@ -202,38 +206,51 @@ void NetworkBuilder::TakeQuantization(const QuantizationDefaults& defaults) {
     Refuse("mode=search needs weights=edmips, activations=hwgq and form=quantized");
   TakeBits(defaults);
 
-  // The other forms (methods.md 5.7). Any-precision networks have theirs at 32 bits.
-  if (form_ == Form::kFullPrecision && *defaults.widths != 0) {
-    network_.widths = {32};
-  } else if (form_ == Form::kFullPrecision) {
-    weights_ = WeightQuantizer();
-    activations_ = ActivationQuantizer();
-  } else if (form_ == Form::kBinaryActivations) {
-    weights_ = WeightQuantizer();
+  if (form_ != Form::kQuantized) TakeForm(/*switches=*/*defaults.widths != 0);
+}
+
+// The other forms (methods.md 5.7). Any-precision networks have their full precision at 32 bits,
+// unless one of their quantizers is another system's, which has no such width.
+void NetworkBuilder::TakeForm(bool switches) {
+  first_last_ = false;
+  if (form_ == Form::kFullPrecision && switches && IsAnyPrecision(weights_.kind) &&
+      activations_.kind == ActivationQuantizer::kAnyPrecision) {
+    SetWidths({32});
+    return;
+  }
+  weights_ = WeightQuantizer();
+  activations_ = ActivationQuantizer();
+  if (form_ == Form::kBinaryActivations) {
     channel_scale_ = false;
     activations_.kind = ActivationQuantizer::kSign;
   }
-  if (form_ != Form::kQuantized) first_last_ = false;
+  SetWidths({});
+}
+
+void NetworkBuilder::SetWidths(const std::vector<int>& widths) {
+  network_.widths = widths;
+  if (!widths.empty()) {
+    network_.arguments["widths"] = ListText(widths);
+    return;
+  }
+  // They would not be taken again.
+  for (const char* argument : {"widths", "bn_per_width"}) network_.arguments.erase(argument);
 }
 
 void NetworkBuilder::TakeBits(const QuantizationDefaults& defaults) {
-  const bool any_weights = weights_.kind == WeightQuantizer::kAnyPrecision ||
-                           weights_.kind == WeightQuantizer::kTruncating;
+  const bool any_weights = IsAnyPrecision(weights_.kind);
   const bool any_activations = activations_.kind == ActivationQuantizer::kAnyPrecision;
   if (any_weights || any_activations) {
     std::vector<int> fallback;
     if (*defaults.widths != 0) ParseList(defaults.widths, &fallback);
-    std::vector<int>& widths = network_.widths;
-    widths = ListArgument("widths", fallback, 1, 32);
+    std::vector<int> widths = ListArgument("widths", fallback, 1, 32);
     std::sort(widths.begin(), widths.end());
     widths.erase(std::unique(widths.begin(), widths.end()), widths.end());
     for (const int width : widths)
       if (width > 8 && width != 32)
         Refuse("widths: " + std::to_string(width) + " is given, expected 1 to 8 and 32");
-    if (!widths.empty()) {
-      network_.arguments["widths"] = ListText(widths);
-      bn_per_width_ = BoolArgument("bn_per_width", true);
-    }
+    SetWidths(widths);
+    if (!widths.empty()) bn_per_width_ = BoolArgument("bn_per_width", true);
   }
   const bool switches = !network_.widths.empty();
   const int most_weight = any_weights && switches ? 0 : EntryOf(weights_.kind).most_bits;
@@ -426,7 +443,7 @@ Value NetworkBuilder::Hardtanh(const std::string& name, Value x) {
 }
 
 Value NetworkBuilder::Clip(const std::string& name, Value x) {
-  Append(NodeKind::kClip, name, {x});
+  Append(form_ == Form::kFullPrecision ? NodeKind::kRelu : NodeKind::kClip, name, {x});
   return network_.output;
 }
 

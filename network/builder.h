@@ -33,8 +33,8 @@ class NetworkBuilder {
   NetworkBuilder(std::string name, const Arguments& given, const QuantizationDefaults& defaults,
                  int size, int classes);
 
-  // The value of a further argument, or `fallback` when it was not given; recorded as taken. Throws
-  // InputError for a value that does not fit.
+  // The value of a further argument, or `fallback` when it was not given. Throws InputError for a
+  // value that does not fit.
   int IntegerArgument(const std::string& name, int fallback, int low, int high);
   double NumberArgument(const std::string& name, double fallback, double low, double high);
   // Integers separated by commas, perhaps in square brackets.
@@ -51,8 +51,6 @@ class NetworkBuilder {
 
   bool given(const std::string& argument) const { return given_.count(argument) != 0; }
   int classes() const { return classes_; }
-  int size() const { return size_; }
-  bool full_precision() const { return form_ == Form::kFullPrecision; }
   bool binary_activations() const { return form_ == Form::kBinaryActivations; }
   bool search() const { return search_; }
 
@@ -62,7 +60,7 @@ class NetworkBuilder {
   // Moves the tensors whose names begin so behind all that are registered until now.
   void RegisterLast(const std::string& prefix);
 
-  Value Input(int channels);  // size() x size()
+  Value Input(int channels);  // size_ x size_
 
   // Which of a network's convolutions and dense layers it is: kBody is quantized; a stem reads the
   // image and a head makes the logits, quantized only by "first_last"; skips are not. Those that
@@ -99,7 +97,7 @@ class NetworkBuilder {
 
   Value Relu(const std::string& name, Value x);
   Value Hardtanh(const std::string& name, Value x);
-  Value Clip(const std::string& name, Value x);
+  Value Clip(const std::string& name, Value x);  // a ReLU in full precision, as at 32 bits
   Value PRelu(const std::string& name, Value x);
   Value Bias(const std::string& name, Value x);
   // Add, Concat and PadChannels throw InputError for values that do not fit: a size or channels
@@ -116,7 +114,6 @@ class NetworkBuilder {
 
   const Node& node(Value v) const { return network_.node(v); }
   int channels(Value v) const { return node(v).channels; }
-  int body_layers() const { return next_layer_; }  // appended so far
 
   // Which parameters take part in weight decay; all without this.
   void DecayOnly(const std::function<bool(const TensorSpec&)>& decays) { decays_ = decays; }
@@ -129,6 +126,8 @@ class NetworkBuilder {
 
   void TakeQuantization(const QuantizationDefaults& defaults);
   void TakeBits(const QuantizationDefaults& defaults);
+  void TakeForm(bool switches);
+  void SetWidths(const std::vector<int>& widths);
   WeightQuantizer FixedPointArgument(const std::string& name);
   bool BoolArgument(const std::string& name, bool fallback);
   WeightQuantizer WeightsOf(Part part) const;

@@ -77,8 +77,6 @@ bool AllFinite(const HostTensor& tensor) {
   return std::all_of(values, values + tensor.numel(), [](T x) { return std::isfinite(x); });
 }
 
-bool IsCounter(const std::string& name) { return name.ends_with(".num_batches_tracked"); }
-
 // What is wrong with a tensor; "" where it fits.
 std::string Misfit(const TensorSpec& spec, const HostTensor& tensor) {
   const bool same_shape =
@@ -104,6 +102,8 @@ std::string Few(const std::vector<std::string>& names, const char* one, const ch
 }
 
 }  // namespace
+
+bool IsCounter(const std::string& tensor) { return tensor.ends_with(".num_batches_tracked"); }
 
 void CheckTensors(const Network& network, const StateDict& tensors) {
   std::set<std::string> known;
@@ -156,7 +156,8 @@ NetworkCounts Count(const Network& network) {
     } else {
       ++counts.quantized_layers;
       counts.quantized_weights += weights;
-      counts.quantized_macs += weights * positions;
+      const int planes = node.weights.kind == WeightQuantizer::kTernary ? node.weights.t_ex : 1;
+      counts.quantized_macs += weights * positions * planes;
     }
   }
   return counts;

@@ -103,7 +103,9 @@ Arguments ParseArguments(const std::string& text);  // the inverse; throws Input
 
 struct Network {
   std::string name;         // "recu/resnet20"
-  Arguments arguments;      // every argument the builder took, defaults included
+  // Those that were given, bits as lists, and always the classes, the widths and the bits it has:
+  // it can be built from them again.
+  Arguments arguments;
   std::vector<Node> nodes;
   std::vector<TensorSpec> tensors;  // in the published registration order where it is known
   Value output = -1;                // logits [n, classes]
@@ -123,6 +125,8 @@ struct Network {
 // (PyTorch before 0.4.1) and constants may be missing, and a scalar may have the shape [1] (tau
 // after training).
 void CheckTensors(const Network& network, const StateDict& tensors);
+// Whether a tensor counts batches: files older than PyTorch 0.4.1 have none (methods.md 7).
+bool IsCounter(const std::string& tensor);
 
 struct NetworkCounts {
   int64_t parameters = 0;         // trainable elements
@@ -130,7 +134,8 @@ struct NetworkCounts {
   int64_t quantized_weights = 0;
   int64_t quantized_layers = 0;
   int64_t float_weights = 0;      // elements of the other kConv / kLinear weights
-  int64_t quantized_macs = 0, float_macs = 0;  // per image
+  // Multiply-adds per image; a ternary layer has them once for each of its t_ex planes.
+  int64_t quantized_macs = 0, float_macs = 0;
 };
 NetworkCounts Count(const Network& network);
 

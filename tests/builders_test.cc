@@ -58,6 +58,60 @@ TEST(BuildersTest, AFullPrecisionFormHasNoQuantizers) {
                                                     {"channels", "16,32"}}));
 }
 
+// ... whatever the quantized form's would be.
+TEST(BuildersTest, OtherFormsOfEveryPairHaveTheirQuantizersOnly) {
+  for (const std::string& name : SampleNames())
+    for (const std::string& weights : WeightQuantizerNames())
+      for (const std::string& activations : ActivationQuantizerNames()) {
+        if (weights == "fixed-point") continue;
+        SCOPED_TRACE(name + " " + weights + " " + activations);
+        const Network full = BuildNetwork(
+            name, {{"form", "full-precision"}, {"weights", weights}, {"activations", activations}});
+        ExpectSound(full);
+        const bool at_32 = name.starts_with("any-precision/") &&
+                           (weights == "any-precision" || weights == "truncating") &&
+                           activations == "any-precision";
+        EXPECT_EQ(at_32 ? std::vector<int>{32} : std::vector<int>{}, full.widths);
+        for (const Node& node : full.nodes) {
+          EXPECT_NE(NodeKind::kClip, node.kind) << node.name;
+          EXPECT_TRUE(!node.weights.quantizes() ||
+                      (at_32 && AtWidth(node.weights, full.widest()).bits == 32))
+              << node.name;
+          EXPECT_TRUE(node.kind != NodeKind::kQuantize ||
+                      (at_32 && AtWidth(node.activations, full.widest()).bits == 32))
+              << node.name;
+        }
+        const Network binary = BuildNetwork(
+            name,
+            {{"form", "binary-activations"}, {"weights", weights}, {"activations", activations}});
+        ExpectSound(binary);
+        EXPECT_EQ(std::vector<int>{}, binary.widths);
+        for (const Node& node : binary.nodes) {
+          EXPECT_FALSE(node.weights.quantizes()) << node.name;
+          EXPECT_TRUE(
+              node.kind != NodeKind::kQuantize ||
+              (node.activations.kind == ActivationQuantizer::kSign && node.activations.bits == 0))
+              << node.name;
+        }
+      }
+}
+
+TEST(BuildersTest, OtherFormsAreBuiltAgainFromTheirArguments) {
+  for (const char* form : {"full-precision", "binary-activations"})
+    for (const char* name : {"recu/resnet20", "any-precision/svhn"}) {
+      SCOPED_TRACE(std::string(form) + " " + name);
+      const Network network = BuildNetwork(name, {{"form", form},
+                                                  {"weights", "any-precision"},
+                                                  {"activations", "any-precision"},
+                                                  {"widths", "2,4"},
+                                                  {"bn_per_width", "true"}});
+      const Network again = BuildNetwork(name, network.arguments);
+      EXPECT_EQ(network.arguments, again.arguments);
+      EXPECT_EQ(network.widths, again.widths);
+      EXPECT_EQ(network.tensors.size(), again.tensors.size());
+    }
+}
+
 TEST(BuildersTest, FullPrecisionOfEdmipsHasReluForItsQuantizers) {
   const Network network = BuildNetwork("edmips/resnet18", {{"form", "full-precision"}});
   EXPECT_EQ(NodeKind::kRelu, NodeNamed(network, "layer1.0.conv1.activ").kind);

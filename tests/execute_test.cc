@@ -701,6 +701,37 @@ TEST(Model, WhatAStateLacksKeepsItsValuesAndIsNamed) {
   EXPECT_TRUE(to.at("conv1.weight").equal(from.at("conv1.weight")));
 }
 
+TEST(Model, CountersOfBatchesMayBeMissing) {  // methods.md 7
+  const TrainerModel from = ModelOf(SmallRecu(), at::kFloat, 11);
+  from.at("bn1.num_batches_tracked").fill_(7);
+  StateDict old = from.ToStateDict(), with = old;
+  size_t counters = 0;
+  for (const std::string& name : with.names()) {
+    if (!IsCounter(name)) continue;
+    old.erase(name);
+    ++counters;
+  }
+  ASSERT_EQ(counters, 6u);  // of the stem, of four convolutions and before the head
+  TrainerModel to(SmallRecu(), at::kFloat, at::kCPU);
+  to.Load(old);
+  size_t taken = 0;
+  EXPECT_EQ(to.LoadMatching(old, &taken), std::vector<std::string>());
+  EXPECT_EQ(taken, old.size());
+  for (const std::string& name : with.names())
+    if (IsCounter(name))
+      EXPECT_EQ(to.at(name).item<int64_t>(), 0) << name;
+    else
+      EXPECT_TRUE(to.at(name).equal(from.at(name))) << name;
+  to.LoadMatching(with, &taken);
+  EXPECT_EQ(taken, old.size());
+  EXPECT_EQ(to.at("bn1.num_batches_tracked").item<int64_t>(), 7);
+  // Counters alone are nothing to start from.
+  StateDict alone;
+  alone["bn1.num_batches_tracked"] = with.at("bn1.num_batches_tracked");
+  EXPECT_EQ(to.LoadMatching(alone, &taken).size(), old.size());
+  EXPECT_EQ(taken, 0u);
+}
+
 TEST(Model, ATensorThatDoesNotFitIsNamed) {
   TrainerModel model(SmallRecu(), at::kFloat, at::kCPU);
   StateDict state = model.ToStateDict();

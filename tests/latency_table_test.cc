@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 
+#include "tests/image_files.h"
 #include "tests/run_program.h"
 #include "trainer/search.h"
 
@@ -23,6 +25,25 @@ TEST(LatencyTable, WhatLbbenchMeasuredGivesASearchItsCosts) {
   const TrainerModel model(BuildNetwork("edmips/cifar-resnet20", search), at::kDouble, at::kCPU);
   const double cost = SearchCost(model, &table).Complexity(model).item<double>();
   EXPECT_TRUE(cost > 0 && std::isfinite(cost)) << cost;
+}
+
+TEST(LatencyTable, TwoEntriesForOneLayerAreRefused) {
+  TemporaryFolder folder;
+  const std::string path = folder / "table.json";
+  const auto entry = [](int weight_bits, double microseconds) {
+    return R"({"inputs": 4, "outputs": 8, "kernel": [1, 1], "stride": [2, 2], "size": [8, 8],)"
+           R"( "activation_bits": 2, "weight_bits": )" +
+           std::to_string(weight_bits) + R"(, "microseconds": )" + std::to_string(microseconds) +
+           "}";
+  };
+  const auto read = [&](const std::string& entries) {
+    std::ofstream(path) << R"({"entries": [)" << entries << "]}";
+    LatencyTable::Read(path);
+  };
+  EXPECT_NO_THROW(read(entry(2, 5) + "," + entry(3, 5)));
+  ExpectRefusal([&] { read(entry(3, 5) + "," + entry(2, 5) + "," + entry(3, 6)); },
+                "table.json: has two latencies of 4 to 8 channels, 1x1, stride 2, at 8x8, with "
+                "3-bit weights and 2-bit activations, expected one");
 }
 
 }  // namespace

@@ -92,6 +92,28 @@ TEST_F(LbconvertForeignTest, EveryNetworkConvertsToTheSameBytesAsOneOfOurs) {
   }
 }
 
+// Files older than PyTorch 0.4.1 (methods.md 7). Where there is LibTorch, the check by the float
+// network loads the tensors too.
+TEST_F(LbconvertForeignTest, AFileWithoutCountersOfBatchesIsTheSame) {
+  StateDict state = StateOf("recu/resnet20");
+  const auto converted = [&] {
+    fs::remove(model_);
+    TorchFile file(TorchFile::Python::k2);
+    WriteFile(file_, file.Legacy(file.Dict({{"state_dict", file.State(state, "module.")}})));
+    ExpectSays(Convert("recu/resnet20", {"--verify", image_}), "verified: 1 image");
+    return ReadFile(model_);
+  };
+  const std::vector<uint8_t> with = converted();
+  int counters = 0;
+  for (const std::string& name : std::vector<std::string>(state.names())) {
+    if (!IsCounter(name)) continue;
+    state.erase(name);
+    ++counters;
+  }
+  EXPECT_EQ(counters, 20);
+  EXPECT_EQ(converted(), with);
+}
+
 TEST_F(LbconvertForeignTest, APackedFileBecomesAModelOfItsSize) {
   const StateDict latent = StateOf("mcdonnell/wrn-20-1");
   TorchFile file(TorchFile::Python::k2);

@@ -505,7 +505,7 @@ TEST_F(ResumeTest, InitSaysWhatItLacks) {
       << note_;
   RunOptions none = Options("none", RecipeFor(kMcDonnell));
   none.init = back.init;
-  ExpectRefusal([&] { Run(none); }, "fine/last.pt: has no parameter of mcdonnell/wrn-8-0.25");
+  ExpectRefusal([&] { Run(none); }, "fine/last.pt: has no tensor of mcdonnell/wrn-8-0.25");
   Checkpoint wrong = Read("plain/last.pt");
   wrong.state["linear.weight"] = HostTensor::Zeros(DType::kF32, {10, 3});
   WriteCheckpoint(folder_ / "wrong.pt", wrong);

@@ -2,9 +2,11 @@
 // chose (methods.md 2.3).
 #include "trainer/search.h"
 
+#include <array>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "network/bits.h"
 #include "network/checkpoint.h"
@@ -109,10 +111,13 @@ double Microseconds(const Node& x, const Node& conv, int weight_bits, int activa
 
 json TableOf(const Network& network) {
   json table = {{"device", "by hand"}, {"entries", json::array()}};
+  std::set<std::array<int, 5>> shapes;
   for (const QuantizedLayer& layer : QuantizedLayers(network)) {
     const Node& conv = network.node(layer.conv);
     const Node& x = network.node(conv.inputs[0]);
     const Window& w = conv.window;
+    if (!shapes.insert({x.channels, conv.channels, w.kernel_h, w.stride_h, x.height}).second)
+      continue;
     for (int weight_bits = 1; weight_bits <= 4; ++weight_bits)
       for (int activation_bits = 2; activation_bits <= 4; ++activation_bits)
         table["entries"].push_back(
@@ -284,6 +289,47 @@ TEST(Architecture, ATableSaysBitsEntropiesAndTheCost) {
                 bitops, std::sqrt(bitops / macs), 4 * macs);
   has(total);
   EXPECT_FALSE(IsSearch(BuildNetwork("edmips/cifar-resnet20", {})));
+}
+
+// Alphas that are certain of the bits of `chosen`, the final form of `search`.
+StateDict Certain(const Network& search, const Network& chosen) {
+  StateDict alphas;
+  for (const TensorSpec& spec : search.tensors)
+    if (spec.role == Role::kArchitecture)
+      alphas[spec.name] = HostTensor::Zeros(DType::kF32, spec.shape);
+  const auto layers = QuantizedLayers(search), bits = QuantizedLayers(chosen);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const std::string conv = search.node(layers[i].conv).name;
+    const std::string quantize = search.node(layers[i].quantize).name;
+    alphas[conv + ".mix_weight.alpha_weight"].f32()[chosen.node(bits[i].conv).weights.bits - 1] = 1;
+    alphas[quantize + ".alpha_activ"].f32()[chosen.node(bits[i].quantize).activations.bits - 2] = 1;
+  }
+  return alphas;
+}
+
+TEST(Architecture, ATableOfTheShippedBitsEndsInThePublishedCosts) {  // methods.md 2.3, 2.4
+  const struct {
+    const char *name, *last;
+  } published[] = {
+      {"edmips/resnet18", "6730.8 M BitOps, 1.992 bits in the mean (uniform 2/2: 6782.2 M)"},
+      {"edmips/resnet50", "15992.1 M BitOps, 2.007 bits in the mean (uniform 2/2: 15876.5 M)"},
+      {"edmips/googlenet", "5820.6 M BitOps, 1.994 bits in the mean (uniform 2/2: 5854.5 M)"},
+      {"edmips/inception-v3", "22633.1 M BitOps, 1.982 bits in the mean (uniform 2/2: 23052.6 M)"},
+  };
+  for (const auto& want : published) {
+    const Network search = BuildNetwork(want.name, {{"mode", "search"}});
+    const std::string table =
+        ArchitectureTable(search, Certain(search, BuildNetwork(want.name, {})));
+    ASSERT_TRUE(table.ends_with("\n")) << table;
+    const size_t before = table.rfind('\n', table.size() - 2);
+    EXPECT_EQ(want.last, table.substr(before + 1, table.size() - before - 2)) << want.name;
+  }
+}
+
+TEST(Architecture, ATableOfAnotherNetworksChoiceIsRefused) {
+  const Network search = BuildNetwork("edmips/cifar-resnet20", {{"mode", "search"}});
+  ExpectRefusal([&] { ArchitectureTable(search, TwoLayers()); },
+                "2 weight bits are given for 20 quantized layers");
 }
 
 }  // namespace

@@ -114,13 +114,14 @@ void TrainerModel::Load(const StateDict& state) {
   for (const std::string& name : LoadMatching(state)) state.at(name);  // throws
 }
 
-std::vector<std::string> TrainerModel::LoadMatching(const StateDict& state) {
+std::vector<std::string> TrainerModel::LoadMatching(const StateDict& state, size_t* taken) {
   at::NoGradGuard no_grad;
   std::vector<std::string> missing;
+  size_t found = 0;
   for (const TensorSpec& spec : network_.tensors) {
     if (spec.role == Role::kConstant) continue;
     if (!state.contains(spec.name)) {
-      missing.push_back(spec.name);
+      if (!IsCounter(spec.name)) missing.push_back(spec.name);
       continue;
     }
     const HostTensor& tensor = state.at(spec.name);
@@ -129,7 +130,9 @@ std::vector<std::string> TrainerModel::LoadMatching(const StateDict& state) {
                                                            ", " + network_.name + " needs " +
                                                            ShapeText(spec.shape));
     at(spec.name).copy_(FromHost(tensor).reshape(spec.shape));
+    if (!IsCounter(spec.name)) ++found;
   }
+  if (taken != nullptr) *taken = found;
   return missing;
 }
 

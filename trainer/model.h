@@ -19,12 +19,13 @@ class TrainerModel {
 
   void Initialise(Random& random);  // by each tensor's Init, in the order of network().tensors
   // Takes every tensor of the network from `state`, converted to this model's type; a scalar may
-  // have shape [1] and the other way round. Throws InputError naming the first tensor that is
+  // have shape [1] and the other way round. Counters of batches may be missing (IsCounter) and stay
+  // as they are, 0 in a new model. Throws InputError naming the first tensor otherwise that is
   // missing or has another shape.
   void Load(const StateDict& state);
   // The same for the tensors that `state` has; returns the names of the others. A tensor that is
-  // there must fit.
-  std::vector<std::string> LoadMatching(const StateDict& state);
+  // there must fit. `taken`: how many were there, counters left out.
+  std::vector<std::string> LoadMatching(const StateDict& state, size_t* taken = nullptr);
   StateDict ToStateDict() const;  // in the order of network().tensors; float64 stays float64
 
   const Network& network() const { return network_; }

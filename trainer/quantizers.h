@@ -12,8 +12,10 @@
 
 namespace lbrt {
 
-// codes * scale is the value. Codes are small integers where there is a quantizer, so that sums of
-// their products are exact; gradients go through both.
+// codes * scale is the value; gradients go through both. Codes are small integers, so that sums of
+// their products are exact, where one scale serves all that is summed. Else they are the values
+// themselves: of float and ternary weights, of mixtures, and of a fixed-point stem that knows its
+// input's deviations. At 32 bits they are neither.
 struct Quantized {
   at::Tensor codes;
   at::Tensor scale;  // 0-d, or [o, 1, ...] a channel; undefined: 1
@@ -59,8 +61,6 @@ struct RecuSigns {
 };
 // bf16: a GPU returns the signs in it.
 RecuSigns RecuSign(const at::Tensor& x, bool bf16 = false);
-// The same made of LibTorch's own operators: any device, slower, a sum in another order.
-RecuSigns RecuSignComposed(const at::Tensor& x);
 
 // McDonnell's weights (methods.md 3.1): sqrt(2 / K) * sign(W), K taps an output; identity gradient.
 Quantized McDonnellWeights(const at::Tensor& weight);

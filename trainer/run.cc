@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -117,17 +116,16 @@ class Run {
     if (options_.init.empty()) return;
     StateDict state = ReadCheckpoint(options_.init).state;
     FitTensors(model_.network(), &state);
-    NoteInitial(state, model_.LoadMatching(state));
+    size_t taken = 0;
+    const std::vector<std::string> lacking = model_.LoadMatching(state, &taken);
+    if (taken == 0)
+      throw InputError(options_.init, "has no tensor of " + model_.network().name +
+                                          ", expected some, e.g. " + model_.parameters().front());
+    NoteInitial(state, lacking);
   }
 
   // What a checkpoint that a run starts from lacks, and what it has and the network does not.
   void NoteInitial(const StateDict& state, const std::vector<std::string>& lacking) const {
-    const auto lacks = [&](const std::string& name) {
-      return std::ranges::find(lacking, name) != lacking.end();
-    };
-    if (std::ranges::all_of(model_.parameters(), lacks))
-      throw InputError(options_.init, "has no parameter of " + model_.network().name +
-                                          ", expected some, e.g. " + model_.parameters().front());
     std::vector<std::string> unused;
     for (const std::string& name : state.names())
       if (!model_.contains(name)) unused.push_back(name);

@@ -13,6 +13,24 @@
 
 namespace lbrt {
 
+LatencyTable::Key LatencyTable::KeyOf(const Network& network, const Node& conv, int weight_bits,
+                                      int activation_bits) {
+  const Node& x = network.node(conv.inputs[0]);
+  const Window& w = conv.window;
+  return {x.channels, conv.channels, w.kernel_h, w.kernel_w,  w.stride_h,
+          w.stride_w, x.height,      x.width,    weight_bits, activation_bits};
+}
+
+std::string LatencyTable::ShapeText(const Key& key) {
+  const auto number = [&](size_t i) { return std::to_string(key[i]); };
+  return number(0) + " to " + number(1) + " channels, " + number(2) + "x" + number(3) +
+         ", stride " + number(4) + ", at " + number(6) + "x" + number(7);
+}
+
+std::string LatencyTable::BitsText(const Key& key) {
+  return std::to_string(key[8]) + "-bit weights and " + std::to_string(key[9]) + "-bit activations";
+}
+
 LatencyTable LatencyTable::Read(const std::string& path) {
   LatencyTable table;
   table.path_ = path;
@@ -23,10 +41,13 @@ LatencyTable LatencyTable::Read(const std::string& path) {
       const double microseconds = e.at("microseconds");
       if (!(microseconds > 0 && std::isfinite(microseconds)))
         throw InputError(path, "has a latency that is not above 0");
-      table.microseconds_[{e.at("inputs"), e.at("outputs"), e.at("kernel").at(0),
-                           e.at("kernel").at(1), e.at("stride").at(0), e.at("stride").at(1),
-                           e.at("size").at(0), e.at("size").at(1), e.at("weight_bits"),
-                           e.at("activation_bits")}] = microseconds;
+      const Key key = {e.at("inputs"),         e.at("outputs"),      e.at("kernel").at(0),
+                       e.at("kernel").at(1),   e.at("stride").at(0), e.at("stride").at(1),
+                       e.at("size").at(0),     e.at("size").at(1),   e.at("weight_bits"),
+                       e.at("activation_bits")};
+      if (!table.microseconds_.emplace(key, microseconds).second)
+        throw InputError(path, "has two latencies of " + ShapeText(key) + ", with " +
+                                   BitsText(key) + ", expected one");
     }
   } catch (const nlohmann::json::exception& error) {
     throw InputError(path, std::string("is no latency table: ") + error.what());
@@ -36,19 +57,11 @@ LatencyTable LatencyTable::Read(const std::string& path) {
 
 double LatencyTable::At(const Network& network, const Node& conv, int weight_bits,
                         int activation_bits) const {
-  const Node& x = network.node(conv.inputs[0]);
-  const Window& w = conv.window;
-  const auto found =
-      microseconds_.find({x.channels, conv.channels, w.kernel_h, w.kernel_w, w.stride_h, w.stride_w,
-                          x.height, x.width, weight_bits, activation_bits});
+  const Key key = KeyOf(network, conv, weight_bits, activation_bits);
+  const auto found = microseconds_.find(key);
   if (found == microseconds_.end())
-    throw InputError(path_, "has no latency of " + conv.name + " (" + std::to_string(x.channels) +
-                                " to " + std::to_string(conv.channels) + " channels, " +
-                                std::to_string(w.kernel_h) + "x" + std::to_string(w.kernel_w) +
-                                ", stride " + std::to_string(w.stride_h) + ", at " +
-                                std::to_string(x.height) + "x" + std::to_string(x.width) +
-                                ") with " + std::to_string(weight_bits) + "-bit weights and " +
-                                std::to_string(activation_bits) + "-bit activations");
+    throw InputError(path_, "has no latency of " + conv.name + " (" + ShapeText(key) + ") with " +
+                                BitsText(key));
   return found->second;
 }
 
@@ -107,12 +120,20 @@ static double Entropy(const HostTensor& alphas) {
   return (std::log(sum) - weighted / sum) / std::log(2.0);
 }
 
+// Of the network that a search is for, with the bits that the arguments say.
+static BitCosts FinalCosts(const Network& search, Arguments arguments) {
+  arguments["mode"] = "final";
+  arguments.insert(search.arguments.begin(), search.arguments.end());
+  return CostsOf(BuildNetwork(search.name, arguments));
+}
+
 std::string ArchitectureTable(const Network& network, const StateDict& tensors) {
   const Architecture chosen = ArchitectureOf(tensors);
+  const BitCosts costs = FinalCosts(network, ParseArguments(ArchitectureText(chosen)));
+  const BitCosts uniform = FinalCosts(network, {{"bits", "2/2"}});
   const std::vector<QuantizedLayer> layers = QuantizedLayers(network);
   std::string text =
       "layer                               weights  entropy  activations  entropy\n";
-  double bitops = 0, macs = 0;
   for (size_t i = 0; i < layers.size(); ++i) {
     const Node& conv = network.node(layers[i].conv);
     const std::string activations = network.node(layers[i].quantize).name + ".alpha_activ";
@@ -122,12 +143,10 @@ std::string ArchitectureTable(const Network& network, const StateDict& tensors) 
                   Entropy(tensors.at(conv.name + ".mix_weight.alpha_weight")),
                   chosen.activation_bits[i], Entropy(tensors.at(activations)));
     text += line;
-    bitops += layers[i].size_product * chosen.weight_bits[i] * chosen.activation_bits[i];
-    macs += layers[i].size_product;
   }
   char total[120];
   std::snprintf(total, sizeof total, "%.1f M BitOps, %.3f bits in the mean (uniform 2/2: %.1f M)\n",
-                bitops, std::sqrt(bitops / macs), 4 * macs);
+                costs.bitops_m, costs.mean_bits, uniform.bitops_m);
   return text + total;
 }
 

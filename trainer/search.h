@@ -3,9 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <map>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "network/architecture.h"
@@ -25,7 +25,12 @@ class LatencyTable {
   double At(const Network& network, const Node& conv, int weight_bits, int activation_bits) const;
 
  private:
-  using Key = std::tuple<int, int, int, int, int, int, int, int, int, int>;
+  // Inputs, outputs, kernel, stride, size, weight bits, activation bits.
+  using Key = std::array<int, 10>;
+  static Key KeyOf(const Network& network, const Node& conv, int weight_bits, int activation_bits);
+  static std::string ShapeText(const Key& key);
+  static std::string BitsText(const Key& key);
+
   std::string path_;
   std::map<Key, double> microseconds_;
 };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "images/error.h"
 #include "trainer/cuda_graph.h"
@@ -177,7 +178,9 @@ std::string FirstNotFinite(const TrainerModel& model, const Batch& batch,
 
 void SetTau(const TrainerModel& model, double tau) {
   for (const Node& node : model.network().nodes)
-    if (node.weights.kind == WeightQuantizer::kRecu) model.at(node.name + ".tau").fill_(tau);
+    if (const char* buffer = EntryOf(node.weights.kind).buffer;
+        buffer != nullptr && std::string_view(buffer) == "tau")
+      model.at(node.name + ".tau").fill_(tau);
 }
 
 }  // namespace lbrt

@@ -19,18 +19,6 @@ using torch::autograd::tensor_list;
 
 constexpr double kEps = 1e-5;
 
-// sign(a); gradient g * max(0, 2 - 2 |a|).
-struct TriangleSign : Function<TriangleSign> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& a) {
-    context->save_for_backward({a});
-    return at::sign(a);
-  }
-  static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
-    const at::Tensor a = context->get_saved_variables()[0];
-    return {grads[0] * (2 - 2 * a.abs()).clamp_min(0)};
-  }
-};
-
 // --- ReCU's activations on a CPU --------------------------------------------------------------
 // Written out instead of composed from tensor operations: this layer is most of the elementwise
 // time of a step. Each sample is read twice forward (statistics, signs) and twice backward, where
@@ -212,13 +200,6 @@ RecuSigns RecuSign(const at::Tensor& x, [[maybe_unused]] bool bf16) {
   const tensor_list results = RecuSignFunction::apply(x);
 #endif
   return {results[0], results[1]};
-}
-
-RecuSigns RecuSignComposed(const at::Tensor& x) {
-  const at::Tensor variance = x.flatten(1).var(1, /*unbiased=*/true);
-  std::vector<int64_t> per_sample(static_cast<size_t>(x.dim()), 1);
-  per_sample[0] = -1;
-  return {TriangleSign::apply(x / (variance + kEps).sqrt().view(per_sample)), x};
 }
 
 }  // namespace lbrt
