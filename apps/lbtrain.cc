@@ -397,9 +397,8 @@ int ListCommand() {
                row.ours ? "our settings" : "published", CommandOf(row)});
   std::printf(
       "%s\nEach with --data FOLDER --out FOLDER; names in capitals stand for files. Figures are "
-      "top-1 or top-1/top-5\nin percent, of the best epoch, or a search's mean bits; mcdonnell's "
-      "are "
-      "means of the last epoch of five\nruns. Our settings: none are published for it.\n",
+      "top-1 or top-1/top-5\nin percent, of the best epoch, or a search's mean bits; of mcdonnell "
+      "means of the last epoch\nof five runs. Our settings: none are published for it.\n",
       table.Text().c_str());
   return 0;
 }

@@ -367,7 +367,9 @@ class Run {
       sums_.Add(step, count);
       position_ += count;
       events_.step(epoch_, position_, all);
-      if (!last && Stops(step)) return false;
+      if (last || !Stops(step)) continue;
+      CheckFinite(batch, options);  // before a checkpoint keeps what it does
+      return false;
     }
     Report(r);  // waits for the device
     const double seconds = Seconds(start);
