@@ -186,12 +186,15 @@ std::vector<WidthResult> TrainOnce(const RunOptions& options) {
   size_t done = 0;
   std::vector<WidthResult> last;
   RunEvents events;
-  events.step = [&](int e, size_t images, size_t total) {
+  events.step = [&](int e, size_t images, size_t total, double loss) {
     if (e != epoch && Leads(options))
       bar.emplace("epoch " + std::to_string(e + 1) + "/" + std::to_string(epochs), total, images);
     epoch = e;
     done = images;
-    if (bar) bar->Show(images);
+    if (!bar) return;
+    char text[32] = "";
+    if (!std::isnan(loss)) std::snprintf(text, sizeof text, "loss %.4f", loss);
+    bar->Show(images, text);
   };
   events.epoch = [&](const EpochResult& r) {
     bar.reset();

@@ -45,7 +45,7 @@ class CudaRunTest : public testing::TestWithParam<const char*> {
   bool Run(
       const RunOptions& options, const std::function<bool()>& stop = [] { return false; }) {
     RunEvents events;
-    events.step = [&](int, size_t, size_t) { ++steps_; };
+    events.step = [&](int, size_t, size_t, double) { ++steps_; };
     events.epoch = [&](const EpochResult& result) { results_.push_back(result); };
     events.stop = stop;
     return Train(options, events);

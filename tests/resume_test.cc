@@ -93,9 +93,10 @@ class ResumeTest : public testing::Test {
   bool Run(
       const RunOptions& options, std::function<bool()> stop = [] { return false; }) {
     RunEvents events;
-    events.step = [&](int epoch, size_t done, size_t total) {
+    events.step = [&](int epoch, size_t done, size_t total, double loss) {
       EXPECT_EQ(total, kTrainImages);
       seen_[epoch].push_back(done);
+      loss_[epoch] = loss;
       ++steps_;
     };
     events.epoch = [&](const EpochResult& result) { results_.push_back(result); };
@@ -118,6 +119,7 @@ class ResumeTest : public testing::Test {
   TemporaryFolder folder_;
   std::vector<EpochResult> results_;
   std::map<int, std::vector<size_t>> seen_;  // images done after each step, by epoch
+  std::map<int, double> loss_;               // that the epoch's last step told
   int steps_ = 0;
   std::string note_;
 };
@@ -396,6 +398,13 @@ TEST_F(ResumeTest, TheLastCheckpointEvaluatesToWhatTheRunReportedAtEveryWidth) {
     EXPECT_EQ(last.test_accuracy, last.widths[0].test_accuracy);
     EXPECT_NEAR(last.train_loss, train_loss, 1e-12);
   }
+}
+
+TEST_F(ResumeTest, StepsTellTheMeanLossOfTheirEpoch) {
+  Recipe recipe = RecipeFor(kSvhn);
+  recipe.batch = kTinyBatch;  // all alike, so that the mean of the steps is that of the images
+  ASSERT_TRUE(Run(Options("out", recipe)));
+  for (const EpochResult& r : results_) EXPECT_NEAR(loss_[r.epoch], r.train_loss, 1e-6) << r.epoch;
 }
 
 TEST_F(ResumeTest, TrainingLearnsTheTinySet) {

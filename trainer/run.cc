@@ -63,6 +63,15 @@ struct Sums {
   }
 };
 
+// The losses of an epoch's steps that were looked at.
+struct Looked {
+  double sum = 0;
+  int64_t steps = 0;
+
+  void Add(double loss) { sum += loss, ++steps; }
+  double Mean() const { return sum / static_cast<double>(steps); }  // of none: NaN
+};
+
 // Everything that one run changes, and what it goes on from.
 class Run {
  public:
@@ -347,6 +356,7 @@ class Run {
     batcher_->Start(std::move(order), shares_.Positions(position_, all), recipe_.augment,
                     order_random.Next());
     double data_seconds = Seconds(start);
+    looked_ = Looked();
     const size_t first = position_;
     while (position_ < all) {
       const size_t count = shares_.Batch(all - position_);
@@ -366,7 +376,7 @@ class Run {
       if (options.keep_finite) CheckFinite(batch, options);
       sums_.Add(step, count);
       position_ += count;
-      events_.step(epoch_, position_, all);
+      events_.step(epoch_, position_, all, looked_.Mean());
       if (last || !Stops(step)) continue;
       CheckFinite(batch, options);  // before a checkpoint keeps what it does
       return false;
@@ -422,7 +432,9 @@ class Run {
   // where its loss is not finite, so that the layer can be found.
   void CheckFinite(const Batch& batch, const StepOptions& options) {
     for (const auto& [step, total] : unread_) {
-      if (std::isfinite(total.item<double>())) continue;
+      const double loss = total.item<double>();
+      looked_.Add(loss);
+      if (std::isfinite(loss)) continue;
       const std::string layer = FirstNotFinite(model_, batch, options);
       throw InputError("epoch " + std::to_string(epoch_ + 1) + ", step " + std::to_string(step),
                        "the loss is no longer finite" +
@@ -508,6 +520,7 @@ class Run {
   size_t position_ = 0;      // images done of the epoch
   uint64_t order_seed_ = 0;  // of the epoch
   Sums sums_;                // of the epoch
+  Looked looked_;            // of the epoch
   int64_t steps_ = 0;
   std::vector<std::pair<size_t, at::Tensor>> unread_;  // losses that nobody looked at; their steps
   int64_t best_epoch_ = 0;  // a count, like "epoch"; 0: none yet

@@ -34,9 +34,11 @@ struct RunOptions {
 };
 
 struct RunEvents {
-  std::function<void(int epoch, size_t done, size_t total)> step;  // images of this epoch
-  std::function<void(const EpochResult&)> epoch;                   // the checkpoint is written
-  std::function<void(const std::string&)> note;                    // a sentence for the user
+  // Images of this epoch, and the mean of its steps' losses: those of this process that were looked
+  // at, on a GPU up to every 50th step; NaN before the first look.
+  std::function<void(int epoch, size_t done, size_t total, double loss)> step;
+  std::function<void(const EpochResult&)> epoch;  // the checkpoint is written
+  std::function<void(const std::string&)> note;   // a sentence for the user
   std::function<bool()> stop;  // asked after every step and between the test's batches
 };
 
