@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -46,6 +47,11 @@ std::vector<uint8_t> ReadFile(const std::string& path) {
   }
   bytes.resize(used);
   return bytes;
+}
+
+uint32_t ChecksumOfFile(const std::string& path) {
+  const std::vector<uint8_t> bytes = ReadFile(path);
+  return static_cast<uint32_t>(crc32_z(0, bytes.data(), bytes.size()));
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(path) {

@@ -12,6 +12,9 @@ namespace lbrt {
 // Throws InputError where the file is missing, a folder, or cannot be read.
 std::vector<uint8_t> ReadFile(const std::string& path);
 
+// CRC-32 (zlib's) of a file's bytes; fails as ReadFile does.
+uint32_t ChecksumOfFile(const std::string& path);
+
 // A file that appears under its name complete or not at all: written to a temporary name in the
 // same folder, then fsync and rename. Without Commit, or after an error (a full disk), the
 // temporary file is removed and whatever had the name before is untouched. Symbolic links are

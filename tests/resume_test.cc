@@ -463,6 +463,8 @@ TEST_F(ResumeTest, ASearchMovesItsAlphasAndWritesWhatItChose) {
   ASSERT_TRUE(Run(measured));
   const Checkpoint m = Read("measured/last.pt");
   EXPECT_EQ(m.text.at("latency_table"), measured.latencies);
+  std::ofstream(folder_ / "table.json", std::ios::app) << "\n";
+  ExpectRefusal([&] { GoOn(measured); }, "table.json: is not the latency_table that ");
   const auto slope = [](const Checkpoint& checkpoint, const std::string& name, size_t last) {
     const float* a = checkpoint.state.at(name).f32();
     return a[0] - a[last];
@@ -539,12 +541,21 @@ TEST_F(ResumeTest, ATeacherIsLearnedInsteadOfTheLabels) {
   EXPECT_NE(results_.back().train_loss, by_labels);
   EXPECT_TRUE(Read("teacher/last.pt").state.at("conv1.weight").bytes ==
               teacher.state.at("conv1.weight").bytes);
-  // It is part of the run: a resumed one needs it again, and one without takes none.
+  // It is part of the run: a resumed one needs it again, wherever it lies, but no other, and one
+  // without takes none.
   const Checkpoint taught = Read("taught/last.pt");
   EXPECT_EQ(taught.text.at("teacher"), options.teacher);
   RunOptions forgotten = options;
   forgotten.teacher.clear();
   ExpectRefusal([&] { GoOn(forgotten); }, "taught/last.pt: has the teacher ");
+  RunOptions moved = options;
+  moved.teacher = folder_ / "moved.pt";
+  std::filesystem::copy_file(options.teacher, moved.teacher);
+  EXPECT_TRUE(GoOn(moved));
+  Checkpoint better = teacher;
+  better.text["note"] = "better";
+  WriteCheckpoint(moved.teacher, better);
+  ExpectRefusal([&] { GoOn(moved); }, "moved.pt: is not the teacher that ");
   options.out = folder_ / "student";
   ExpectRefusal([&] { GoOn(options); }, "student/last.pt: has no teacher");
 

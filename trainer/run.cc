@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <optional>
 
 #include "images/dataset.h"
@@ -87,7 +88,8 @@ class Run {
         rank_(peers_ != nullptr ? peers_->rank() : 0),
         processes_(peers_ != nullptr ? peers_->size() : 1),
         shares_(recipe_.batch, options.replicas, rank_, processes_),
-        random_(options.seed) {
+        random_(options.seed),
+        files_({{"teacher", File(options.teacher)}, {"latency_table", File(options.latencies)}}) {
     if (IsSearch(model_.network())) {
       if (!options.latencies.empty()) latencies_ = LatencyTable::Read(options.latencies);
       cost_.emplace(model_, latencies_ ? &*latencies_ : nullptr);
@@ -107,6 +109,14 @@ class Run {
   }
 
  private:
+  struct File {
+    explicit File(const std::string& file) : path(file) {
+      if (!path.empty()) crc32 = ChecksumOfFile(path);
+    }
+    std::string path;
+    int64_t crc32 = 0;
+  };
+
   static Recipe WithoutFiles(Recipe recipe) {
     recipe.ReadFiles();
     return recipe;
@@ -186,14 +196,19 @@ class Run {
       throw InputError(options_.resume, "has " + std::to_string(replicas) +
                                             " replicas, asked for " +
                                             std::to_string(shares_.parts()));
-    for (const auto& [name, asked] : {std::pair{"teacher", &options_.teacher},
-                                      std::pair{"latency_table", &options_.latencies}}) {
-      const bool begun = checkpoint.text.count(name) != 0;
-      if (begun != asked->empty()) continue;
-      throw InputError(options_.resume,
-                       begun ? "has the " + std::string(name) + " " + checkpoint.text.at(name) +
-                                   ", expected one again"
-                             : "has no " + std::string(name) + ", asked for " + *asked);
+    for (const auto& [name, asked] : files_) {
+      const auto begun = checkpoint.text.find(name);
+      if (begun == checkpoint.text.end()) {
+        if (asked.path.empty()) continue;
+        throw InputError(options_.resume, "has no " + name + ", asked for " + asked.path);
+      }
+      if (asked.path.empty())
+        throw InputError(options_.resume,
+                         "has the " + name + " " + begun->second + ", expected it again");
+      const auto crc = checkpoint.integers.find(name + "_crc32");
+      if (crc != checkpoint.integers.end() && crc->second != asked.crc32)
+        throw InputError(asked.path, "is not the " + name + " that " + options_.resume + " has, " +
+                                         begun->second);
     }
   }
 
@@ -461,8 +476,11 @@ class Run {
     c.integers["epoch"] = epoch_ + (within_epoch ? 0 : 1);
     c.integers["best_epoch"] = best_epoch_;
     c.integers["replicas"] = shares_.parts();
-    if (!options_.teacher.empty()) c.text["teacher"] = options_.teacher;
-    if (!options_.latencies.empty()) c.text["latency_table"] = options_.latencies;
+    for (const auto& [name, file] : files_) {
+      if (file.path.empty()) continue;
+      c.text[name] = file.path;
+      c.integers[name + "_crc32"] = file.crc32;
+    }
     c.integers["random_state"] = static_cast<int64_t>(random_.state());
     if (best_epoch_ > 0) c.numbers["best_accuracy"] = best_accuracy_;
     if (!within_epoch) return c;
@@ -513,6 +531,7 @@ class Run {
   const int rank_, processes_;
   const BatchShares shares_;
   Random random_;
+  const std::map<std::string, File> files_;  // that it goes by beside the recipe; paths or none
   Samples train_, test_;
   std::optional<Batcher> batcher_, test_batcher_;  // of train_ and test_
   std::string labels_;
