@@ -18,6 +18,7 @@
 #include "trainer/cuda_graph.h"
 #include "trainer/evaluate.h"
 #include "trainer/peers.h"
+#include "trainer/run_state.h"
 #include "trainer/samples.h"
 #include "trainer/search.h"
 #include "trainer/step.h"
@@ -45,25 +46,6 @@ std::vector<int> Descending(const Network& network) {
   return {network.widths.rbegin(), network.widths.rend()};
 }
 
-// The sums of an epoch so far: on the device, so that no step waits to read them.
-struct Sums {
-  std::vector<at::Tensor> losses;  // double, of each width, times images
-  at::Tensor correct;              // int64
-  at::Tensor complexity;           // of a search, the last step's; else undefined
-
-  void Add(const StepResult& step, size_t images) {
-    for (size_t i = 0; i < step.losses.size(); ++i) {
-      const at::Tensor loss = step.losses[i].to(at::kDouble) * static_cast<double>(images);
-      if (i == losses.size())
-        losses.push_back(loss);
-      else
-        losses[i] = losses[i] + loss;
-    }
-    correct = correct.defined() ? correct + step.correct : step.correct;
-    complexity = step.complexity;
-  }
-};
-
 // The losses of an epoch's steps that were looked at.
 struct Looked {
   double sum = 0;
@@ -88,7 +70,7 @@ class Run {
         rank_(peers_ != nullptr ? peers_->rank() : 0),
         processes_(peers_ != nullptr ? peers_->size() : 1),
         shares_(recipe_.batch, options.replicas, rank_, processes_),
-        random_(options.seed),
+        state_{Random(options.seed)},
         files_({{"teacher", File(options.teacher)}, {"latency_table", File(options.latencies)}}) {
     if (IsSearch(model_.network())) {
       if (!options.latencies.empty()) latencies_ = LatencyTable::Read(options.latencies);
@@ -103,7 +85,7 @@ class Run {
   }
 
   bool Epochs() {
-    for (; epoch_ < recipe_.rate.epochs; ++epoch_)
+    while (state_.epoch < recipe_.rate.epochs)
       if (!Epoch()) return false;
     return true;
   }
@@ -131,7 +113,7 @@ class Run {
   void Start() {
     if (!options_.teacher.empty()) StartTeacher();
     if (!options_.resume.empty()) return Resume();
-    model_.Initialise(random_);
+    model_.Initialise(state_.random);
     if (options_.init.empty()) return;
     StateDict state = ReadCheckpoint(options_.init).state;
     FitTensors(model_.network(), &state);
@@ -168,24 +150,7 @@ class Run {
     for (const auto& [name, optimizer] : {std::pair{"optimizer", &optimizers_.weights},
                                           std::pair{"arch_optimizer", &optimizers_.architecture}})
       if (checkpoint.groups.count(name)) optimizer->Load(checkpoint.groups.at(name));
-    epoch_ = static_cast<int>(Integer(checkpoint, "epoch"));
-    random_ = Random(static_cast<uint64_t>(Integer(checkpoint, "random_state")));
-    best_epoch_ = Integer(checkpoint, "best_epoch");
-    if (checkpoint.numbers.count("best_accuracy"))
-      best_accuracy_ = checkpoint.numbers.at("best_accuracy");
-    if (!checkpoint.integers.count("position")) return;
-    position_ = static_cast<size_t>(Integer(checkpoint, "position"));
-    order_seed_ = static_cast<uint64_t>(Integer(checkpoint, "order_seed"));
-    sums_.correct = at::scalar_tensor(Integer(checkpoint, "correct"), at::kLong)
-                        .to(model_.device());
-    if (checkpoint.numbers.count("complexity"))
-      sums_.complexity = at::scalar_tensor(checkpoint.numbers.at("complexity"), at::kDouble);
-    for (size_t i = 0; i < widths_.size(); ++i) {
-      const auto loss = checkpoint.numbers.find("loss_sum_" + std::to_string(i));
-      if (loss == checkpoint.numbers.end())
-        throw InputError(options_.resume, "has no loss_sum_" + std::to_string(i));
-      sums_.losses.push_back(at::scalar_tensor(loss->second, at::kDouble).to(model_.device()));
-    }
+    state_ = RunState::ReadFrom(checkpoint, options_.resume, widths_.size(), model_.device());
   }
 
   // What the run goes by and its recipe does not say.
@@ -238,13 +203,6 @@ class Run {
     teacher_->Load(checkpoint.state);
   }
 
-  int64_t Integer(const Checkpoint& checkpoint, const std::string& name) const {
-    const auto found = checkpoint.integers.find(name);
-    if (found == checkpoint.integers.end())
-      throw InputError(options_.resume, "has no " + name + ", expected a checkpoint of lbtrain");
-    return found->second;
-  }
-
   void Open() {
     const Network& network = model_.network();
     const Node& input = network.nodes.front();
@@ -261,8 +219,8 @@ class Run {
                     input.width, network.classes(), 0);
     if (train_.size() < 2)
       throw InputError(options_.data, "holds one training image, expected more");
-    if (position_ > train_.size())
-      throw InputError(options_.resume, "is at image " + std::to_string(position_) +
+    if (state_.position > train_.size())
+      throw InputError(options_.resume, "is at image " + std::to_string(state_.position) +
                                             ", the data has " + std::to_string(train_.size()));
     batcher_.emplace(train_, recipe_.preprocessing, model_.device());
     test_batcher_.emplace(test_, recipe_.preprocessing, model_.device());
@@ -274,33 +232,34 @@ class Run {
 
   bool Epoch() {
     const Clock::time_point start = Clock::now();
-    const size_t done_before = position_;
+    const size_t done_before = state_.position;
     EpochResult r;
-    r.epoch = epoch_;
-    r.lr = recipe_.rate.At(epoch_);
+    r.epoch = state_.epoch;
+    r.lr = recipe_.rate.At(state_.epoch);
     if (recipe_.tau_max > 0) {
-      r.tau = RecuTau(recipe_.tau_min, recipe_.tau_max, epoch_, recipe_.rate.epochs);
+      r.tau = RecuTau(recipe_.tau_min, recipe_.tau_max, state_.epoch, recipe_.rate.epochs);
       SetTau(model_, r.tau);
     }
     if (!Steps(r) || !Test(r)) {
-      Save(CheckpointAt(/*within_epoch=*/true), /*best=*/false);
+      Save(ToCheckpoint(), /*best=*/false);
       return false;
     }
-    sums_ = Sums();
-    position_ = 0;
-    const bool best = best_epoch_ == 0 || r.test_accuracy > best_accuracy_;
+    state_.sums = EpochSums();
+    state_.position = 0;
+    ++state_.epoch;
+    const bool best = state_.best_epoch == 0 || r.test_accuracy > state_.best_accuracy;
     if (best) {
-      best_accuracy_ = r.test_accuracy;
-      best_epoch_ = epoch_ + 1;
+      state_.best_accuracy = r.test_accuracy;
+      state_.best_epoch = state_.epoch;
     }
-    r.best_accuracy = best_accuracy_;
+    r.best_accuracy = state_.best_accuracy;
     r.seconds = Seconds(start);
     r.whole_seconds = r.seconds;
     if (r.images_per_second > 0)
       r.whole_seconds += static_cast<double>(done_before) / r.images_per_second;
     Finish(r, best);
     events_.epoch(r);
-    return !AnyStops() || epoch_ + 1 == recipe_.rate.epochs;
+    return !AnyStops() || state_.epoch == recipe_.rate.epochs;
   }
 
   bool AnyStops() const {
@@ -355,7 +314,7 @@ class Run {
     for (const TensorSpec& tensor : model_.network().tensors)
       if (first.empty() && !at::isfinite(model_.at(tensor.name)).all().item<bool>())
         first = tensor.name;
-    throw InputError("epoch " + std::to_string(epoch_ + 1) + ", test images",
+    throw InputError("epoch " + std::to_string(state_.epoch + 1) + ", test images",
                      "the loss is not finite" + (first.empty() ? "" : ", nor is " + first) +
                          "; a lower lr may help");
   }
@@ -363,18 +322,18 @@ class Run {
   // The order of the images and each image's augmentation follow from one number an epoch, so a
   // run can be taken up at any position of it.
   bool Steps(EpochResult& r) {
-    if (position_ == 0) order_seed_ = random_.Next();
-    Random order_random(order_seed_);
+    if (state_.position == 0) state_.order_seed = state_.random.Next();
+    Random order_random(state_.order_seed);
     std::vector<uint32_t> order = ShuffledOrder(train_.size(), order_random);
     const size_t all = order.size();
     const Clock::time_point start = Clock::now();
-    batcher_->Start(std::move(order), shares_.Positions(position_, all), recipe_.augment,
+    batcher_->Start(std::move(order), shares_.Positions(state_.position, all), recipe_.augment,
                     order_random.Next());
     double data_seconds = Seconds(start);
     looked_ = Looked();
-    const size_t first = position_;
-    while (position_ < all) {
-      const size_t count = shares_.Batch(all - position_);
+    const size_t first = state_.position;
+    while (state_.position < all) {
+      const size_t count = shares_.Batch(all - state_.position);
       const Clock::time_point data_start = Clock::now();
       Batch batch = batcher_->Next(shares_.Own(count));
       batch.whole = static_cast<int64_t>(count);
@@ -384,14 +343,14 @@ class Run {
         batch.teacher_logits = Execute(*teacher_, batch.input, {});
       }
       ++steps_;
-      const bool last = position_ + count == all;
+      const bool last = state_.position + count == all;
       const StepOptions options = Options(r.lr, last);
       const StepResult step = TrainStep(model_, optimizers_, batch, options);
-      unread_.emplace_back(position_ / static_cast<size_t>(recipe_.batch) + 1, step.total);
+      unread_.emplace_back(state_.position / static_cast<size_t>(recipe_.batch) + 1, step.total);
       if (options.keep_finite) CheckFinite(batch, options);
-      sums_.Add(step, count);
-      position_ += count;
-      events_.step(epoch_, position_, all, looked_.Mean());
+      state_.sums.Add(step, count);
+      state_.position += count;
+      events_.step(state_.epoch, state_.position, all, looked_.Mean());
       if (last || !Stops(step)) continue;
       CheckFinite(batch, options);  // before a checkpoint keeps what it does
       return false;
@@ -411,10 +370,10 @@ class Run {
     StepOptions options;
     options.lr = lr;
     options.targets = recipe_.targets;
-    options.lr_architecture = recipe_.lra * recipe_.rate.FactorAt(epoch_);
+    options.lr_architecture = recipe_.lra * recipe_.rate.FactorAt(state_.epoch);
     options.cd = recipe_.cd;
     options.cost = cost_ ? &*cost_ : nullptr;
-    options.random = &random_;
+    options.random = &state_.random;
     options.replicas = options_.replicas;
     options.precision = precision_;
     options.peers = peers_;
@@ -430,11 +389,11 @@ class Run {
     for (size_t i = 0; i < widths_.size(); ++i) {
       WidthResult& w = r.widths.emplace_back();
       w.width = widths_[i];
-      w.train_loss = sums_.losses[i].item<double>() / images;
+      w.train_loss = state_.sums.losses[i].item<double>() / images;
       r.train_loss += w.train_loss;
     }
-    r.train_accuracy = 100.0 * static_cast<double>(sums_.correct.item<int64_t>()) / images;
-    if (sums_.complexity.defined()) r.complexity = sums_.complexity.item<double>();
+    r.train_accuracy = 100.0 * static_cast<double>(state_.sums.correct.item<int64_t>()) / images;
+    if (state_.sums.complexity.defined()) r.complexity = state_.sums.complexity.item<double>();
   }
 
   // Reading a number waits for a GPU; there, not every step is looked at.
@@ -451,14 +410,15 @@ class Run {
       looked_.Add(loss);
       if (std::isfinite(loss)) continue;
       const std::string layer = FirstNotFinite(model_, batch, options);
-      throw InputError("epoch " + std::to_string(epoch_ + 1) + ", step " + std::to_string(step),
-                       "the loss is no longer finite" +
-                           (layer.empty() ? "" : ", first in " + layer) + "; a lower lr may help");
+      throw InputError(
+          "epoch " + std::to_string(state_.epoch + 1) + ", step " + std::to_string(step),
+          "the loss is no longer finite" + (layer.empty() ? "" : ", first in " + layer) +
+              "; a lower lr may help");
     }
     unread_.clear();
   }
 
-  Checkpoint CheckpointAt(bool within_epoch) const {
+  Checkpoint ToCheckpoint() const {
     const Network& network = model_.network();
     Checkpoint c;
     c.state = model_.ToStateDict();
@@ -473,23 +433,13 @@ class Run {
     c.text["seed"] = std::to_string(options_.seed);
     c.text["device"] = options_.device;
     c.text["precision"] = options_.precision;
-    c.integers["epoch"] = epoch_ + (within_epoch ? 0 : 1);
-    c.integers["best_epoch"] = best_epoch_;
     c.integers["replicas"] = shares_.parts();
     for (const auto& [name, file] : files_) {
       if (file.path.empty()) continue;
       c.text[name] = file.path;
       c.integers[name + "_crc32"] = file.crc32;
     }
-    c.integers["random_state"] = static_cast<int64_t>(random_.state());
-    if (best_epoch_ > 0) c.numbers["best_accuracy"] = best_accuracy_;
-    if (!within_epoch) return c;
-    c.integers["position"] = static_cast<int64_t>(position_);
-    c.integers["order_seed"] = static_cast<int64_t>(order_seed_);
-    c.integers["correct"] = sums_.correct.item<int64_t>();
-    for (size_t i = 0; i < sums_.losses.size(); ++i)
-      c.numbers["loss_sum_" + std::to_string(i)] = sums_.losses[i].item<double>();
-    if (sums_.complexity.defined()) c.numbers["complexity"] = sums_.complexity.item<double>();
+    state_.WriteTo(&c);
     return c;
   }
 
@@ -502,7 +452,7 @@ class Run {
 
   void Finish(const EpochResult& r, bool best) const {
     if (rank_ != 0) return;
-    Checkpoint c = CheckpointAt(/*within_epoch=*/false);
+    Checkpoint c = ToCheckpoint();
     c.numbers["last_accuracy"] = r.test_accuracy;
     for (const WidthResult& w : r.widths)
       if (w.width != 0)
@@ -530,20 +480,14 @@ class Run {
   const Peers* const peers_;       // nullptr: alone
   const int rank_, processes_;
   const BatchShares shares_;
-  Random random_;
+  RunState state_;
   const std::map<std::string, File> files_;  // that it goes by beside the recipe; paths or none
   Samples train_, test_;
   std::optional<Batcher> batcher_, test_batcher_;  // of train_ and test_
   std::string labels_;
-  int epoch_ = 0;
-  size_t position_ = 0;      // images done of the epoch
-  uint64_t order_seed_ = 0;  // of the epoch
-  Sums sums_;                // of the epoch
   Looked looked_;            // of the epoch
   int64_t steps_ = 0;
   std::vector<std::pair<size_t, at::Tensor>> unread_;  // losses that nobody looked at; their steps
-  int64_t best_epoch_ = 0;  // a count, like "epoch"; 0: none yet
-  double best_accuracy_ = 0;
 };
 
 }  // namespace
