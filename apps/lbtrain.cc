@@ -202,7 +202,10 @@ std::vector<WidthResult> TrainOnce(const RunOptions& options) {
     done = 0;
     last = r.widths;
   };
-  events.note = [](const std::string& text) { std::printf("%s\n", text.c_str()); };
+  events.note = [](const std::string& text) {
+    std::printf("%s\n", text.c_str());
+    std::fflush(stdout);
+  };
   events.stop = [] { return g_signal != 0; };
   const bool finished = Train(options, events);
   bar.reset();
