@@ -70,7 +70,7 @@ class Run {
         rank_(peers_ != nullptr ? peers_->rank() : 0),
         processes_(peers_ != nullptr ? peers_->size() : 1),
         shares_(recipe_.batch, options.replicas, rank_, processes_),
-        state_{Random(options.seed)},
+        state_(options.seed),
         files_({{"teacher", File(options.teacher)}, {"latency_table", File(options.latencies)}}) {
     if (IsSearch(model_.network())) {
       if (!options.latencies.empty()) latencies_ = LatencyTable::Read(options.latencies);

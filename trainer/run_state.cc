@@ -45,7 +45,7 @@ RunState RunState::ReadFrom(const Checkpoint& checkpoint, const std::string& pat
                             const at::Device& device) {
   const auto integer = [&](const std::string& name) { return Integer(checkpoint, path, name); };
   const auto& numbers = checkpoint.numbers;
-  RunState state{Random(static_cast<uint64_t>(integer("random_state")))};
+  RunState state(static_cast<uint64_t>(integer("random_state")));
   state.epoch = static_cast<int>(integer("epoch"));
   state.best_epoch = integer("best_epoch");
   if (numbers.count("best_accuracy")) state.best_accuracy = numbers.at("best_accuracy");

@@ -24,6 +24,8 @@ struct EpochSums {
 
 // All that a checkpoint keeps so that the run goes on to the byte.
 struct RunState {
+  explicit RunState(uint64_t random_state) : random(random_state) {}
+
   Random random;
   int epoch = 0;            // the one that is running, or the next
   size_t position = 0;      // images done of it; 0: it has not begun
