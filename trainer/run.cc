@@ -46,8 +46,8 @@ std::vector<int> Descending(const Network& network) {
   return {network.widths.rbegin(), network.widths.rend()};
 }
 
-// The losses of an epoch's steps that were looked at.
-struct Looked {
+// The losses of an epoch's steps that were read.
+struct ReadLosses {
   double sum = 0;
   int64_t steps = 0;
 
@@ -330,7 +330,7 @@ class Run {
     batcher_->Start(std::move(order), shares_.Positions(state_.position, all), recipe_.augment,
                     order_random.Next());
     double data_seconds = Seconds(start);
-    looked_ = Looked();
+    read_ = ReadLosses();
     const size_t first = state_.position;
     while (state_.position < all) {
       const size_t count = shares_.Batch(all - state_.position);
@@ -350,7 +350,7 @@ class Run {
       if (options.keep_finite) CheckFinite(batch, options);
       state_.sums.Add(step, count);
       state_.position += count;
-      events_.step(state_.epoch, state_.position, all, looked_.Mean());
+      events_.step(state_.epoch, state_.position, all, read_.Mean());
       if (last || !Stops(step)) continue;
       CheckFinite(batch, options);  // before a checkpoint keeps what it does
       return false;
@@ -407,7 +407,7 @@ class Run {
   void CheckFinite(const Batch& batch, const StepOptions& options) {
     for (const auto& [step, total] : unread_) {
       const double loss = total.item<double>();
-      looked_.Add(loss);
+      read_.Add(loss);
       if (std::isfinite(loss)) continue;
       const std::string layer = FirstNotFinite(model_, batch, options);
       throw InputError(
@@ -481,13 +481,14 @@ class Run {
   const int rank_, processes_;
   const BatchShares shares_;
   RunState state_;
-  const std::map<std::string, File> files_;  // that it goes by beside the recipe; paths or none
+  // What it goes by beside the recipe, by the names in checkpoints; without a path: nothing.
+  const std::map<std::string, File> files_;
   Samples train_, test_;
   std::optional<Batcher> batcher_, test_batcher_;  // of train_ and test_
   std::string labels_;
-  Looked looked_;            // of the epoch
+  ReadLosses read_;  // of the epoch
   int64_t steps_ = 0;
-  std::vector<std::pair<size_t, at::Tensor>> unread_;  // losses that nobody looked at; their steps
+  std::vector<std::pair<size_t, at::Tensor>> unread_;  // losses not read yet; their steps
 };
 
 }  // namespace

@@ -34,8 +34,8 @@ struct RunOptions {
 };
 
 struct RunEvents {
-  // Images of this epoch, and the mean of its steps' losses: those of this process that were looked
-  // at, on a GPU up to every 50th step; NaN before the first look.
+  // Images of this epoch, and the mean loss of its steps as far as this process has read them (on a
+  // GPU it reads every 50 steps); NaN before.
   std::function<void(int epoch, size_t done, size_t total, double loss)> step;
   std::function<void(const EpochResult&)> epoch;  // the checkpoint is written
   std::function<void(const std::string&)> note;   // a sentence for the user
